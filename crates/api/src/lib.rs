@@ -1,0 +1,1 @@
+//! The wire: prost messages, ttrpc, gRPC services.

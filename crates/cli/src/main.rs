@@ -1,0 +1,3 @@
+//! tare, the command line for people.
+
+fn main() {}

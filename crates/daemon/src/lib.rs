@@ -1,0 +1,1 @@
+//! tared: configuration, assembly, sockets, containerd's gRPC services.

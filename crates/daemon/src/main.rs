@@ -1,0 +1,3 @@
+//! tared: configuration, assembly, sockets, containerd's gRPC services.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The core: pull, images, containers, tasks, exec, events, shims.

@@ -1,0 +1,1 @@
+//! Networks: the built-in bridge, host, none, port mapping.

@@ -1,0 +1,2 @@
+//! tare-oci, the runc-compatible command.
+#![no_std]

@@ -1,0 +1,3 @@
+//! tare-oci, the runc-compatible command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Resolve, authenticate, fetch and push images.

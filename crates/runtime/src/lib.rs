@@ -1,0 +1,2 @@
+//! The OCI runtime as a library.
+#![no_std]

@@ -1,0 +1,1 @@
+//! containerd-shim-tare-v2.

@@ -1,0 +1,3 @@
+//! containerd-shim-tare-v2.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Data at rest: content, snapshots, layers, metadata, leases, garbage collection.

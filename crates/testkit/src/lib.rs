@@ -1,0 +1,1 @@
+//! Fixtures and suites that run against any implementation.
