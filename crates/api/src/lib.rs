@@ -10,6 +10,7 @@
     unreachable_pub,
     elided_lifetimes_in_paths,
     clippy::all,
+    clippy::pedantic,
     clippy::allow_attributes_without_reason,
     reason = "generated code"
 )]
