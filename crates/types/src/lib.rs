@@ -16,6 +16,7 @@ pub mod image;
 pub mod mount;
 pub mod platform;
 pub mod reference;
+pub mod spec;
 pub mod time;
 
 pub use digest::{ChainId, DiffId, Digest};
