@@ -1,0 +1,117 @@
+//! Attached clients: bytes in and out of a container's or exec's first process.
+//!
+//! The shim owns the streams; this is one bounded connection to it. A client that does not read is cut off.
+
+use crate::{Error, Result, containers::Containers};
+use bytes::Bytes;
+use tare_types::{ErrorKind, Namespace};
+use tokio::sync::mpsc;
+
+/// Which streams a client wants.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AttachOptions {
+    /// Bytes into the container.
+    pub stdin: bool,
+    /// Its standard output.
+    pub stdout: bool,
+    /// Its standard error; with a terminal everything is standard output.
+    pub stderr: bool,
+    /// What the log holds first.
+    pub logs: bool,
+    /// What comes from now on; without it only the log is given.
+    pub stream: bool,
+}
+
+/// Which stream bytes came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stream {
+    /// Standard output, or the terminal.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Bytes of one stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Where they came from.
+    pub stream: Stream,
+    /// The bytes; never empty.
+    pub bytes: Bytes,
+}
+
+/// One attached client. Dropping it detaches; the container goes on.
+#[derive(Debug)]
+pub struct Attachment {
+    /// Whether the process has a terminal: the bytes are raw then.
+    pub tty: bool,
+    /// The way in, when it was asked for and the container keeps stdin open.
+    pub stdin: Option<AttachStdin>,
+    /// The way out.
+    pub output: AttachOutput,
+}
+
+/// The way out: chunks in order until all streams have ended.
+#[derive(Debug)]
+pub struct AttachOutput {
+    pub(crate) chunks: mpsc::Receiver<Result<Chunk>>,
+}
+
+impl AttachOutput {
+    /// The next chunk; `None` when all streams have ended.
+    pub async fn next(&mut self) -> Option<Result<Chunk>> {
+        self.chunks.recv().await
+    }
+}
+
+/// The way in. Dropping it without [`AttachStdin::close`] detaches and leaves stdin open.
+#[derive(Debug)]
+pub struct AttachStdin {
+    pub(crate) input: mpsc::Sender<Input>,
+}
+
+/// What goes in.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Bytes.
+    Bytes(Bytes),
+    /// End of stdin.
+    Close,
+}
+
+impl AttachStdin {
+    /// Sends bytes; waits while the container does not read.
+    ///
+    /// # Errors
+    /// `Unavailable` when the process or the shim is gone.
+    pub async fn write(&self, bytes: Bytes) -> Result<()> {
+        self.input.send(Input::Bytes(bytes)).await.map_err(|_| gone())
+    }
+
+    /// Ends stdin: the process reads the end of the file.
+    ///
+    /// # Errors
+    /// `Unavailable` when the process or the shim is gone.
+    pub async fn close(self) -> Result<()> {
+        self.input.send(Input::Close).await.map_err(|_| gone())
+    }
+}
+
+fn gone() -> Error {
+    Error::new(ErrorKind::Unavailable, "write to", "container", "", "its stdin is closed")
+}
+
+impl Containers {
+    /// Attaches a client. Works before the start too: nothing of the output is missed.
+    ///
+    /// # Errors
+    /// As [`Containers::resolve`]; `FailedPrecondition` for a paused or restarting container.
+    pub async fn attach(
+        &self,
+        _namespace: &Namespace,
+        _reference: &str,
+        _options: AttachOptions,
+    ) -> Result<Attachment> {
+        Err(Error::unimplemented("attach to", "container"))
+    }
+}

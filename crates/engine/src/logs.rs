@@ -1,0 +1,67 @@
+//! Reading what the shim logged: json-file, rotated files included.
+
+use crate::{Error, Result, attach::Stream, containers::Containers};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use tare_types::{Namespace, Timestamp};
+use tokio::sync::mpsc;
+
+/// Which part of a log.
+#[derive(Debug, Clone, Default)]
+pub struct LogOptions {
+    /// Standard output.
+    pub stdout: bool,
+    /// Standard error.
+    pub stderr: bool,
+    /// Go on until the container ends.
+    pub follow: bool,
+    /// Only the last so many lines.
+    pub tail: Option<usize>,
+    /// Nothing before.
+    pub since: Option<Timestamp>,
+    /// Nothing after; ends a follow.
+    pub until: Option<Timestamp>,
+}
+
+/// One line, or a part of a line longer than 16 KiB; the bytes keep their newline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    /// When the shim read it.
+    pub time: Timestamp,
+    /// Where it came from.
+    pub stream: Stream,
+    /// The bytes.
+    pub bytes: Bytes,
+    /// Attributes of the log options `labels`, `env`.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// A log being read. Dropping it ends the reading.
+#[derive(Debug)]
+pub struct LogStream {
+    /// Whether the container has a terminal: doors send raw bytes then.
+    pub tty: bool,
+    pub(crate) entries: mpsc::Receiver<Result<LogEntry>>,
+}
+
+impl LogStream {
+    /// The next entry; `None` at the end.
+    pub async fn next(&mut self) -> Option<Result<LogEntry>> {
+        self.entries.recv().await
+    }
+}
+
+impl Containers {
+    /// Opens the log of a container.
+    ///
+    /// # Errors
+    /// As [`Containers::resolve`]; `Unimplemented` naming the driver when it cannot be read (`none`).
+    pub async fn logs(
+        &self,
+        _namespace: &Namespace,
+        _reference: &str,
+        _options: LogOptions,
+    ) -> Result<LogStream> {
+        Err(Error::unimplemented("read log of", "container"))
+    }
+}

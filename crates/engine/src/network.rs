@@ -1,0 +1,84 @@
+//! Networks of containers: attach before the start, release after the end.
+
+use crate::{Engine, Error, Result, request::PortMapping};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, net::IpAddr};
+use tare_types::Timestamp;
+
+/// The verbs of networks.
+#[derive(Debug, Clone)]
+pub struct Networks {
+    engine: Engine,
+}
+
+/// A network as `inspect` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// `bridge`, `host` or `null`.
+    pub driver: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Subnets as CIDR with their gateways.
+    pub subnets: Vec<(String, IpAddr)>,
+    /// Driver options.
+    pub options: BTreeMap<String, String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Network of one container while it has one; also kept in its bundle, for a restarted daemon.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndpointState {
+    /// Name of the network: `bridge`, `host`, `none`.
+    pub network: String,
+    /// Id of the network.
+    pub network_id: String,
+    /// Id of this endpoint; empty for host and none.
+    pub endpoint_id: String,
+    /// Address, or empty.
+    pub ip_address: Option<IpAddr>,
+    /// Bits of the subnet.
+    pub prefix_length: u8,
+    /// Gateway.
+    pub gateway: Option<IpAddr>,
+    /// IPv6 address.
+    pub ipv6_address: Option<IpAddr>,
+    /// Bits of the IPv6 subnet.
+    pub ipv6_prefix_length: u8,
+    /// IPv6 gateway.
+    pub ipv6_gateway: Option<IpAddr>,
+    /// `02:42:…`.
+    pub mac_address: String,
+    /// Path of the network namespace; empty for host.
+    pub netns: String,
+    /// Published ports with the host port that was given.
+    pub ports: Vec<PortMapping>,
+}
+
+impl Networks {
+    pub(crate) fn new(engine: Engine) -> Self {
+        Self { engine }
+    }
+
+    /// All networks.
+    ///
+    /// # Errors
+    /// When a record cannot be read.
+    pub async fn list(&self) -> Result<Vec<Network>> {
+        let _ = &self.engine;
+        Err(Error::unimplemented("list", "networks"))
+    }
+
+    /// One network by name, id or a unique prefix of its id.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn get(&self, reference: &str) -> Result<Network> {
+        Err(Error::not_found("inspect", "network", reference))
+    }
+}
