@@ -18,5 +18,9 @@ mod generated {
     include!("generated/mod.rs");
 }
 
-pub use generated::{containerd, google, grpc, io, runtimeoptions, ttrpc as ttrpc_wire};
+pub mod status;
+#[cfg(feature = "ttrpc")]
+pub mod ttrpc;
+
+pub use generated::{containerd, google, grpc, io, runtimeoptions, tare, ttrpc as ttrpc_wire};
 pub use prost_types::{Any, FieldMask, Timestamp};

@@ -13,6 +13,7 @@ pub mod digest;
 pub mod error;
 pub mod id;
 pub mod image;
+pub mod logline;
 pub mod mount;
 pub mod platform;
 pub mod reference;

@@ -148,6 +148,13 @@ pub mod runtimeoptions {
         include!("runtimeoptions.v1.rs");
     }
 }
+pub mod tare {
+    pub mod shim {
+        pub mod v1 {
+            include!("tare.shim.v1.rs");
+        }
+    }
+}
 pub mod ttrpc {
     include!("ttrpc.rs");
 }
