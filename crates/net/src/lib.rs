@@ -1,1 +1,24 @@
-//! Networks: the built-in bridge, host, none, port mapping.
+//! Networks: the built-in bridge, host, none, published ports. Synchronous.
+//!
+//! The kernel is spoken to over netlink in this process: no `ip`, no `nft`, no plugin is executed.
+//! An instance (8 hex digits) names everything it makes, so that several daemons run side by side:
+//! the bridge and the nftables table `tare-<instance>`, the interfaces `v<instance>…`.
+//!
+//! What is not here: the sockets that hold published ports (the shim binds them; which ones is
+//! [`tare_types::port::holder_sockets`]), and writing a container's files ([`files`] says what is in them).
+
+pub mod address;
+mod config;
+mod definition;
+mod endpoint;
+mod error;
+pub mod files;
+mod networks;
+mod report;
+
+pub use config::{Config, DEFAULT_HOST_LOCK, Pool, default_pools};
+pub use definition::{Driver, Network};
+pub use endpoint::{AttachRequest, ContainerKey, Endpoint, Sandbox};
+pub use error::{Error, Result};
+pub use networks::{Networks, leftovers, repair};
+pub use report::{Leftover, ReconcileReport};

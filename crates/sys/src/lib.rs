@@ -11,6 +11,8 @@ extern crate std;
 
 pub mod errno;
 mod error;
+pub mod netlink;
+pub mod netns;
 
 pub use error::{Context, Error, Result};
 /// The kernel's error numbers.

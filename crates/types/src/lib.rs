@@ -16,6 +16,7 @@ pub mod image;
 pub mod logline;
 pub mod mount;
 pub mod platform;
+pub mod port;
 pub mod reference;
 pub mod spec;
 pub mod time;

@@ -1,0 +1,1 @@
+//! nf_tables over nfnetlink: the messages of a transaction.
