@@ -1,0 +1,72 @@
+//! containerd's filter language, as its clients send it to list calls.
+//!
+//! A filter is a list of selectors joined by `,`, all of which must match; several filters match when one does,
+//! and none at all matches everything. A selector is a field path, alone (present and not empty) or with an
+//! operator and a value: `name==x`, `name!=x`, `name~=regex`, `labels."a.b"==c`. Parts of a path are separated by
+//! `.`; a part or value in double quotes (or `/` or `|` for values of `~=`) may hold anything.
+//!
+//! Pure: no I/O. Regular expressions are the subset that has linear time; see `pattern`.
+
+mod parse;
+mod pattern;
+
+use crate::Result;
+use pattern::Pattern;
+use std::borrow::Cow;
+
+/// A value that filters can be asked about.
+pub trait Fields {
+    /// The value at a field path, `None` when there is no such field.
+    fn field(&self, path: &[&str]) -> Option<Cow<'_, str>>;
+}
+
+/// A parsed list of filters.
+#[derive(Debug, Clone, Default)]
+pub struct Filters(Vec<Vec<Selector>>);
+
+#[derive(Debug, Clone)]
+struct Selector {
+    path: Vec<String>,
+    test: Test,
+}
+
+#[derive(Debug, Clone)]
+enum Test {
+    Present,
+    Equal(String),
+    NotEqual(String),
+    Matches(Pattern),
+}
+
+impl Filters {
+    /// Matches everything.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Parses what a client sent.
+    ///
+    /// # Errors
+    /// `InvalidArgument` with the position of the fault.
+    pub fn parse<S: AsRef<str>>(texts: &[S]) -> Result<Self> {
+        texts.iter().map(|text| parse::filter(text.as_ref())).collect::<Result<_>>().map(Self)
+    }
+
+    /// Whether one of the filters matches.
+    pub fn matches(&self, value: &(impl Fields + ?Sized)) -> bool {
+        self.0.is_empty() || self.0.iter().any(|filter| filter.iter().all(|selector| selector.matches(value)))
+    }
+}
+
+impl Selector {
+    fn matches(&self, value: &(impl Fields + ?Sized)) -> bool {
+        let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
+        let field = value.field(&path);
+        match &self.test {
+            Test::Present => field.is_some_and(|field| !field.is_empty()),
+            Test::Equal(expected) => field.is_some_and(|field| field == expected.as_str()),
+            Test::NotEqual(expected) => field.is_none_or(|field| field != expected.as_str()),
+            Test::Matches(pattern) => field.is_some_and(|field| pattern.is_match(&field)),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Snapshots: named states of a file system, stacked.
+//!
+//! # State machine (containerd's)
+//! `prepare` → Active ── `commit` ──► Committed; `view` → View. Active and View are removed by `remove`;
+//! a Committed one too, when nothing stands on it. Only a Committed snapshot may be a parent.
+//!
+//! # Rows and directories
+//! The row in the database is the truth. Directories are made before their row and removed after it, so a crash
+//! leaves at most directories without a row; [`Snapshotter::cleanup`] removes those and runs at start-up.
+//!
+//! Not here: mounting. Mounts are data for whoever starts the container.
+
+mod directories;
+mod native;
+mod overlay;
+mod records;
+mod types;
+mod usage;
+
+pub use directories::Removed;
+pub use native::Native;
+pub use overlay::{Overlay, OverlayOptions};
+pub use types::{ApplyTarget, CommitOptions, Kind, PrepareRequest, SnapshotInfo, Staged, Usage};
+
+use crate::{Filters, Labels, Metadata, Result, WriteTx};
+use std::fmt::Debug;
+use tare_types::{Mount, Namespace, SnapshotKey, Timestamp};
+
+/// One way to keep snapshots. All methods are safe to call at once from many threads.
+///
+/// Keys are unique per (snapshotter, namespace). Errors: `NotFound`, `AlreadyExists`, `FailedPrecondition`
+/// (wrong kind, has children), `InvalidArgument`.
+pub trait Snapshotter: Send + Sync + Debug {
+    /// `overlayfs`, `native`.
+    fn name(&self) -> &str;
+
+    /// Makes the directories of a new active or read-only snapshot. Nothing is visible until
+    /// [`Staged::record`] has run in a transaction; dropping the value before that removes the directories.
+    ///
+    /// So the row of a container and that of its snapshot become durable in one commit.
+    fn stage(&self, kind: Kind, request: &PrepareRequest<'_>) -> Result<Staged>;
+
+    /// The mounts that give a snapshot as a file system. Of an active or read-only snapshot only.
+    fn mounts(&self, namespace: &Namespace, key: &SnapshotKey) -> Result<Vec<Mount>>;
+
+    /// Turns the active snapshot `key` into the committed `name` inside a transaction.
+    ///
+    /// [`CommitOptions::parent`] puts a snapshot that was prepared without a parent on top of one: layers can be
+    /// unpacked at the same time and committed in order. A snapshotter whose directories hold the parent's content
+    /// ([`Snapshotter::can_rebase`] is false) refuses that.
+    fn commit_in(
+        &self,
+        tx: &WriteTx,
+        namespace: &Namespace,
+        name: &SnapshotKey,
+        key: &SnapshotKey,
+        options: &CommitOptions,
+    ) -> Result<()>;
+
+    /// Removes the row inside a transaction. After the commit [`Removed::discard`] deletes the directories; when
+    /// that never runs, the next [`Snapshotter::cleanup`] does.
+    fn remove_in(&self, tx: &WriteTx, namespace: &Namespace, key: &SnapshotKey) -> Result<Removed>;
+
+    /// One snapshot.
+    fn stat(&self, namespace: &Namespace, key: &SnapshotKey) -> Result<SnapshotInfo>;
+
+    /// Changes labels: `paths` as in containerd, `labels` or `labels.<key>`; empty replaces all labels.
+    fn update(
+        &self,
+        namespace: &Namespace,
+        key: &SnapshotKey,
+        labels: &Labels,
+        paths: &[String],
+        now: Timestamp,
+    ) -> Result<SnapshotInfo>;
+
+    /// All snapshots of a namespace that pass the filters, by key.
+    fn list(&self, namespace: &Namespace, filters: &Filters) -> Result<Vec<SnapshotInfo>>;
+
+    /// What a snapshot itself takes on disk, without its parents. Of a committed one as counted at commit.
+    fn usage(&self, namespace: &Namespace, key: &SnapshotKey) -> Result<Usage>;
+
+    /// Removes directories that no row names: what a crash left, and what waits to be deleted.
+    /// Returns how many. Runs at start-up and after garbage collection; never touches staged ones.
+    fn cleanup(&self) -> Result<usize>;
+
+    /// Whether `commit` can set a parent ([`CommitOptions::parent`]).
+    fn can_rebase(&self) -> bool;
+
+    /// Where a layer is unpacked to: the directory of an active snapshot, and those of its parents.
+    fn apply_target(&self, namespace: &Namespace, key: &SnapshotKey) -> Result<ApplyTarget>;
+
+    /// The directories of committed parents for a rebase, topmost first: to complete what a layer applied without
+    /// its parent left open ([`crate::layer::Applied::settle`]).
+    fn lower_dirs(&self, namespace: &Namespace, parent: &SnapshotKey) -> Result<Vec<std::os::fd::OwnedFd>>;
+
+    /// Writes out everything below the snapshotter's root: one `syncfs`, before names of new snapshots appear.
+    fn sync(&self) -> Result<()>;
+
+    /// The database that holds the rows.
+    fn metadata(&self) -> &Metadata;
+
+    /// Makes an active snapshot: a durable commit of its own.
+    fn prepare(&self, request: &PrepareRequest<'_>) -> Result<Vec<Mount>> {
+        self.make(Kind::Active, request)
+    }
+
+    /// Makes a read-only snapshot of a committed one.
+    fn view(&self, request: &PrepareRequest<'_>) -> Result<Vec<Mount>> {
+        self.make(Kind::View, request)
+    }
+
+    #[doc(hidden)]
+    fn make(&self, kind: Kind, request: &PrepareRequest<'_>) -> Result<Vec<Mount>> {
+        let staged = self.stage(kind, request)?;
+        self.metadata().update(|tx| staged.record(tx))?;
+        self.mounts(request.namespace, request.key)
+    }
+
+    /// Syncs, then commits in a durable transaction of its own.
+    fn commit(
+        &self,
+        namespace: &Namespace,
+        name: &SnapshotKey,
+        key: &SnapshotKey,
+        options: &CommitOptions,
+    ) -> Result<()> {
+        let mut options = options.clone();
+        if options.usage.is_none() {
+            // Counted here, outside the transaction.
+            options.usage = Some(self.usage(namespace, key)?);
+        }
+        self.sync()?;
+        self.metadata().update(|tx| self.commit_in(tx, namespace, name, key, &options))
+    }
+
+    /// Removes a snapshot and its directories: a durable commit, then the deletion outside of any lock.
+    fn remove(&self, namespace: &Namespace, key: &SnapshotKey) -> Result<()> {
+        let removed = self.metadata().update(|tx| self.remove_in(tx, namespace, key))?;
+        removed.discard()
+    }
+}

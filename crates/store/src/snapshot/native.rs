@@ -1,0 +1,151 @@
+//! Snapshots as full copies: works on every file system, costs the whole size per snapshot.
+
+use super::{
+    ApplyTarget, CommitOptions, Kind, PrepareRequest, Removed, SnapshotInfo, Snapshotter, Staged, Usage,
+    directories::Directories,
+    overlay::{staged, used_numbers},
+    records, usage,
+};
+use crate::{Error, Filters, Labels, Metadata, Result, Tables, WhiteoutFormat, WriteTx, copy::copy_tree};
+use std::{os::fd::OwnedFd, path::Path, sync::Arc};
+use tare_types::{Mount, Namespace, SnapshotKey, Timestamp};
+
+/// The snapshotter `native`: a new snapshot is a copy of its parent (by reflink where the file system can).
+#[derive(Debug)]
+pub struct Native {
+    metadata: Arc<Metadata>,
+    directories: Arc<Directories>,
+}
+
+const NAME: &str = "native";
+
+impl Native {
+    /// Opens or creates the snapshotter below `root` and removes what a crash left.
+    pub fn open(root: &Path, metadata: Arc<Metadata>) -> Result<Self> {
+        let native = Self { metadata, directories: Directories::open(root)? };
+        native.directories.reserve(used_numbers(&native.metadata, NAME)?);
+        native.cleanup()?;
+        Ok(native)
+    }
+}
+
+impl Snapshotter for Native {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn stage(&self, kind: Kind, request: &PrepareRequest<'_>) -> Result<Staged> {
+        let directory = self.directories.stage(false)?;
+        if let Some(parent) = request.parent {
+            let row = self.metadata.read()?.snapshot(request.namespace, NAME, parent)?;
+            let row =
+                row.ok_or_else(|| Error::not_found("prepare", format_args!("parent snapshot {parent}")))?;
+            if row.info.kind == Kind::Committed {
+                let from = self.directories.open_fs(row.id)?;
+                let to = self.directories.open_fs(directory.id())?;
+                copy_tree(&from, &to)?;
+            }
+        }
+        Ok(staged(NAME, kind, request, directory))
+    }
+
+    fn mounts(&self, namespace: &Namespace, key: &SnapshotKey) -> Result<Vec<Mount>> {
+        let row = records::get(&self.metadata.read()?, "mounts", namespace, NAME, key)?;
+        let mode = match row.info.kind {
+            Kind::Active => "rw",
+            Kind::View => "ro",
+            Kind::Committed => {
+                let detail = "it is committed; prepare or view one on top of it";
+                return Err(Error::precondition("mounts", format_args!("snapshot {key}"), detail));
+            }
+        };
+        Ok(vec![Mount {
+            kind: "bind".to_string(),
+            source: self.directories.path(row.id).join("fs").to_string_lossy().into_owned(),
+            target: String::new(),
+            options: vec!["rbind".to_string(), mode.to_string()],
+        }])
+    }
+
+    fn commit_in(
+        &self,
+        tx: &WriteTx,
+        namespace: &Namespace,
+        name: &SnapshotKey,
+        key: &SnapshotKey,
+        options: &CommitOptions,
+    ) -> Result<()> {
+        if options.parent.is_some() {
+            let row = records::get(tx, "commit", namespace, NAME, key)?;
+            if row.info.parent != options.parent {
+                return Err(Error::unimplemented("put on another parent", format_args!("snapshot {key}")));
+            }
+        }
+        records::commit(tx, NAME, namespace, name, key, options)
+    }
+
+    fn remove_in(&self, tx: &WriteTx, namespace: &Namespace, key: &SnapshotKey) -> Result<Removed> {
+        let row = records::remove(tx, NAME, namespace, key)?;
+        Ok(self.directories.removed(row.id))
+    }
+
+    fn stat(&self, namespace: &Namespace, key: &SnapshotKey) -> Result<SnapshotInfo> {
+        Ok(records::get(&self.metadata.read()?, "stat", namespace, NAME, key)?.info)
+    }
+
+    fn update(
+        &self,
+        namespace: &Namespace,
+        key: &SnapshotKey,
+        labels: &Labels,
+        paths: &[String],
+        now: Timestamp,
+    ) -> Result<SnapshotInfo> {
+        records::update(&self.metadata, NAME, namespace, key, labels, paths, now)
+    }
+
+    fn list(&self, namespace: &Namespace, filters: &Filters) -> Result<Vec<SnapshotInfo>> {
+        records::list(&self.metadata, NAME, namespace, filters)
+    }
+
+    fn usage(&self, namespace: &Namespace, key: &SnapshotKey) -> Result<Usage> {
+        let row = records::get(&self.metadata.read()?, "usage", namespace, NAME, key)?;
+        match row.info.kind {
+            Kind::Committed => Ok(row.usage),
+            Kind::Active | Kind::View => usage::of_directory(self.directories.open_fs(row.id)?, key.as_str()),
+        }
+    }
+
+    fn cleanup(&self) -> Result<usize> {
+        self.directories.cleanup(|| used_numbers(&self.metadata, NAME))
+    }
+
+    fn can_rebase(&self) -> bool {
+        false
+    }
+
+    fn apply_target(&self, namespace: &Namespace, key: &SnapshotKey) -> Result<ApplyTarget> {
+        let row = records::get(&self.metadata.read()?, "apply", namespace, NAME, key)?;
+        if row.info.kind != Kind::Active {
+            return Err(Error::precondition("apply", format_args!("snapshot {key}"), "it is not active"));
+        }
+        Ok(ApplyTarget {
+            root: self.directories.open_fs(row.id)?,
+            path: self.directories.path(row.id).join("fs"),
+            whiteouts: WhiteoutFormat::Remove,
+            lowers: Vec::new(),
+        })
+    }
+
+    fn lower_dirs(&self, _namespace: &Namespace, _parent: &SnapshotKey) -> Result<Vec<OwnedFd>> {
+        Ok(Vec::new())
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.directories.sync()
+    }
+
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+}
