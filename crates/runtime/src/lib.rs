@@ -22,6 +22,7 @@ mod create;
 mod error;
 mod process;
 mod runtime;
+pub mod seccomp;
 
 pub use container::Container;
 pub use create::{CreateOptions, Gate};
