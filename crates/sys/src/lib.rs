@@ -9,11 +9,29 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod capability;
+pub mod clock;
 pub mod errno;
 mod error;
+pub mod file;
+pub mod mount;
 pub mod netlink;
 pub mod netns;
+pub mod process;
+pub mod raw;
+mod root;
+pub mod sealed;
+pub mod socket;
 
 pub use error::{Context, Error, Result};
+pub use root::{RelPath, RootDir};
 /// The kernel's error numbers.
 pub use rustix::io::Errno;
+
+/// Marks all descriptors from `first` on close-on-exec.
+///
+/// # Errors
+/// close_range(2)'s.
+pub fn close_on_exec_from(first: u32) -> Result<()> {
+    raw::close_range_cloexec(first).on("close_range", || "")
+}

@@ -1,0 +1,125 @@
+//! System calls that rustix does not have, as plain functions of numbers. The only assembly of the crate.
+//!
+//! Only x86-64 is written down; another architecture needs its register convention here.
+#![allow(unsafe_code, reason = "system calls without a safe wrapper")]
+
+use core::arch::asm;
+use rustix::{
+    fd::{AsRawFd, BorrowedFd, RawFd},
+    io::Errno,
+};
+
+#[cfg(not(target_arch = "x86_64"))]
+compile_error!("tare-sys knows the system call convention of x86-64 only");
+
+const CLOSE_RANGE: usize = 436;
+const MOUNT_SETATTR: usize = 442;
+const KILL: usize = 62;
+const PIDFD_SEND_SIGNAL: usize = 424;
+const EXECVEAT: usize = 322;
+const BPF: usize = 321;
+
+/// Six-argument system call; unused arguments are 0.
+///
+/// # Safety
+/// The arguments must be what the kernel expects of call `number`: pointers valid for what it reads
+/// and writes, and no effect that breaks an invariant of the program.
+#[inline]
+pub(crate) unsafe fn syscall(number: usize, args: [usize; 6]) -> Result<usize, Errno> {
+    let result: isize;
+    // SAFETY: the x86-64 convention: number in rax, arguments in rdi rsi rdx r10 r8 r9, the kernel
+    // clobbers rcx and r11. The caller answers for the meaning of the arguments.
+    unsafe {
+        asm!("syscall", inlateout("rax") number as isize => result,
+            in("rdi") args[0], in("rsi") args[1], in("rdx") args[2],
+            in("r10") args[3], in("r8") args[4], in("r9") args[5],
+            lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    if (-4095..0).contains(&result) {
+        return Err(Errno::from_raw_os_error(-result as i32));
+    }
+    Ok(result as usize)
+}
+
+/// `struct mount_attr` of mount_setattr(2).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MountAttr {
+    /// `MOUNT_ATTR_*` to set.
+    pub set: u64,
+    /// `MOUNT_ATTR_*` to clear.
+    pub clear: u64,
+    /// One of `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE`, `MS_UNBINDABLE`, or 0 to leave it.
+    pub propagation: u64,
+    /// User namespace of `MOUNT_ATTR_IDMAP`.
+    pub userns_fd: u64,
+}
+
+/// mount_setattr(2) on the mount that `fd` stands for, with everything below it if `recursive`.
+pub(crate) fn mount_setattr(fd: RawFd, recursive: bool, attr: &MountAttr) -> Result<(), Errno> {
+    const EMPTY_PATH: usize = 0x1000;
+    const RECURSIVE: usize = 0x8000;
+    let flags = EMPTY_PATH | if recursive { RECURSIVE } else { 0 };
+    let args = [
+        fd as usize,
+        c"".as_ptr() as usize,
+        flags,
+        core::ptr::from_ref(attr) as usize,
+        size_of::<MountAttr>(),
+        0,
+    ];
+    // SAFETY: the path is a terminated empty string and the structure is valid for its whole size; the
+    // kernel only reads both.
+    unsafe { syscall(MOUNT_SETATTR, args) }.map(drop)
+}
+
+/// close_range(2) with CLOSE_RANGE_CLOEXEC: descriptors from `first` on close at the next execve.
+pub(crate) fn close_range_cloexec(first: u32) -> Result<(), Errno> {
+    const CLOEXEC: usize = 4;
+    // SAFETY: no pointers; close-on-exec takes no descriptor from its owner before an execve.
+    unsafe { syscall(CLOSE_RANGE, [first as usize, u32::MAX as usize, CLOEXEC, 0, 0, 0]) }.map(drop)
+}
+
+/// pidfd_send_signal(2) with any signal number; rustix's type has the named ones only.
+pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
+    // SAFETY: the descriptor is borrowed and no pointer is given (the siginfo is null).
+    unsafe { syscall(PIDFD_SEND_SIGNAL, [pidfd.as_raw_fd() as usize, signal as usize, 0, 0, 0, 0]) }.map(drop)
+}
+
+/// kill(2) with any signal number, one process only.
+pub(crate) fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
+    if pid <= 0 {
+        return Err(Errno::SRCH);
+    }
+    // SAFETY: no pointers; a positive number names one process.
+    unsafe { syscall(KILL, [pid as usize, signal as usize, 0, 0, 0, 0]) }.map(drop)
+}
+
+/// execveat(2) of the file behind `fd`; returns only on failure.
+///
+/// # Safety
+/// `argv` and `envp` must be arrays of pointers to terminated strings, ending with a null pointer.
+pub(crate) unsafe fn execveat_self(
+    fd: BorrowedFd<'_>,
+    argv: *const *const u8,
+    envp: *const *const u8,
+) -> Errno {
+    const EMPTY_PATH: usize = 0x1000;
+    let path = c"".as_ptr() as usize;
+    let args = [fd.as_raw_fd() as usize, path, argv as usize, envp as usize, EMPTY_PATH, 0];
+    // SAFETY: the path is an empty terminated string; the caller answers for the arrays.
+    match unsafe { syscall(EXECVEAT, args) } {
+        Ok(_) => Errno::INVAL,
+        Err(errno) => errno,
+    }
+}
+
+/// bpf(2). `attr` is one of the kernel's attribute structures as bytes; it may be written to.
+///
+/// # Safety
+/// Addresses inside `attr` must be valid for what command `command` reads and writes.
+pub unsafe fn bpf(command: u32, attr: &mut [u8]) -> Result<usize, Errno> {
+    let args = [command as usize, attr.as_mut_ptr() as usize, attr.len(), 0, 0, 0];
+    // SAFETY: the slice is valid for reads and writes of its length; the caller answers for addresses in it.
+    unsafe { syscall(BPF, args) }
+}

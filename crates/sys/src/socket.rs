@@ -1,0 +1,90 @@
+//! Unix sockets that carry descriptors.
+
+use crate::{Context, Errno, Error, Result};
+use core::mem::MaybeUninit;
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    io::{IoSlice, IoSliceMut},
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    },
+};
+
+/// A connected pair of close-on-exec stream sockets.
+///
+/// # Errors
+/// socketpair(2)'s.
+pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        .on("socketpair", || "")
+}
+
+/// Connects to a listening stream socket of the host.
+///
+/// # Errors
+/// socket(2)'s and connect(2)'s; ENAMETOOLONG for a path beyond 107 bytes.
+pub fn connect(path: &str) -> Result<OwnedFd> {
+    let address = SocketAddrUnix::new(path).on("connect", || path)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .on("socket", || path)?;
+    rustix::net::connect(&socket, &address).on("connect", || path)?;
+    Ok(socket)
+}
+
+/// Sends a message with one descriptor.
+///
+/// # Errors
+/// sendmsg(2)'s.
+pub fn send_fd(socket: impl AsFd, message: &[u8], fd: BorrowedFd<'_>) -> Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = [fd];
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    rustix::net::sendmsg(&socket, &[IoSlice::new(message)], &mut control, SendFlags::NOSIGNAL)
+        .on("sendmsg", || "descriptor")?;
+    Ok(())
+}
+
+/// Receives one descriptor, close-on-exec.
+///
+/// # Errors
+/// recvmsg(2)'s; EPIPE when the other side closed without sending one.
+pub fn receive_fd(socket: impl AsFd) -> Result<OwnedFd> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut message = [0; 256];
+    rustix::io::retry_on_intr(|| {
+        let mut parts = [IoSliceMut::new(&mut message)];
+        rustix::net::recvmsg(&socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)
+    })
+    .on("recvmsg", || "descriptor")?;
+    for received in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(mut fds) = received
+            && let Some(fd) = fds.next()
+        {
+            return Ok(fd);
+        }
+    }
+    Err(Error::new("recvmsg", "descriptor", Errno::PIPE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_descriptor_travels() {
+        let (here, there) = pair().unwrap();
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        send_fd(&here, b"x", write.as_fd()).unwrap();
+        let arrived = receive_fd(&there).unwrap();
+        rustix::io::write(&arrived, b"y").unwrap();
+        let mut byte = [0];
+        rustix::io::read(&read, &mut byte).unwrap();
+        assert_eq!(&byte, b"y");
+        drop(here);
+        assert_eq!(receive_fd(&there).unwrap_err().errno(), Errno::PIPE);
+    }
+}
