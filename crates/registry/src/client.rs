@@ -54,6 +54,7 @@ impl Client {
                 transport: self.transport.clone(),
                 endpoint: Arc::new(endpoint),
                 authorizer: Arc::new(authorizer),
+                stranger: false,
             }
         });
         Ok(Repository::new(reference, peers.collect()))
@@ -82,6 +83,7 @@ impl Client {
             transport: transport.clone(),
             endpoint: Arc::new(endpoint),
             authorizer: authorizer.clone(),
+            stranger: false,
         };
         let question = Question {
             what: "log in to",
@@ -95,11 +97,7 @@ impl Client {
             retry: true,
         };
         // The first challenge tells which service can give a refresh token.
-        let anonymous = Peer {
-            authorizer: Arc::new(Authorizer::new(authorizer_origin(&peer), peer.endpoint.tls.clone(), None)),
-            ..peer.clone()
-        };
-        let (_, mut answer) = anonymous.ask(&question).await?;
+        let (_, mut answer) = peer.ask_without_proof(&question).await?;
         let challenges = parse_challenges(answer.headers());
         let bearer = challenges.iter().find(|challenge| matches!(challenge, Challenge::Bearer { .. }));
         if let (StatusCode::UNAUTHORIZED, Some(challenge)) = (answer.status(), bearer) {
@@ -117,8 +115,4 @@ impl Client {
         }
         Ok(Login { identity_token: None })
     }
-}
-
-fn authorizer_origin(peer: &Peer) -> Origin {
-    Origin::of(&peer.endpoint.uri("/", "")).expect("invariant: endpoints are http URLs")
 }

@@ -25,7 +25,7 @@ const SCHEMA1: &[&str] = &[
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Document {
     /// One image.
-    Manifest(Manifest),
+    Manifest(Box<Manifest>),
     /// Several images.
     Index(Index),
 }

@@ -7,7 +7,7 @@ use crate::{
     endpoint::Endpoint,
     location::{Origin, resolve_location},
     retry::{Backoff, is_transient},
-    transport::{ReadError, RequestBody, Transport, is_connect_failure, read_all},
+    transport::{RequestBody, Transport, is_connect_failure, read_all},
 };
 use bytes::Bytes;
 use http::{
@@ -52,6 +52,8 @@ pub(crate) struct Peer {
     pub(crate) transport: Arc<Transport>,
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) authorizer: Arc<Authorizer>,
+    /// A host that others named: nothing is proven to it, whatever it asks for.
+    pub(crate) stranger: bool,
 }
 
 /// No body.
@@ -76,7 +78,7 @@ impl Peer {
         endpoint.origin = false;
         let origin = Origin::of(uri).expect("invariant: callers pass http URLs");
         let authorizer = Arc::new(Authorizer::new(origin, endpoint.tls.clone(), None));
-        Self { transport: self.transport.clone(), endpoint: Arc::new(endpoint), authorizer }
+        Self { transport: self.transport.clone(), endpoint: Arc::new(endpoint), authorizer, stranger: true }
     }
 
     /// Asks until there is an answer that counts. The final URL comes with it.
@@ -123,9 +125,17 @@ impl Peer {
         }
     }
 
+    /// One attempt with no proof of who we are: to see which one the endpoint wants.
+    pub(crate) async fn ask_without_proof(
+        &self,
+        question: &Question<'_>,
+    ) -> Result<(Uri, Response<Incoming>)> {
+        self.redirected(question, None).await
+    }
+
     /// One attempt, with a new token when the registry asks for one.
     async fn authorized(&self, question: &Question<'_>) -> Result<(Uri, Response<Incoming>)> {
-        let mine = Origin::of(&question.uri) == Origin::of(&self.endpoint.uri("/", ""));
+        let mine = !self.stranger && Origin::of(&question.uri) == Origin::of(&self.endpoint.uri("/", ""));
         let mut authorization =
             if mine { self.authorizer.current(question.scope, &self.transport).await? } else { None };
         for round in 0..3 {
@@ -212,12 +222,8 @@ impl Peer {
     /// The error for an answer that does not count.
     pub(crate) async fn refused(&self, question: &Question<'_>, answer: &mut Response<Incoming>) -> Error {
         let deadline = self.transport.options.deadlines.progress;
-        let body = read_all(answer.body_mut(), ERROR_BODY_LIMIT, deadline).await;
-        let bytes = match body {
-            Ok(bytes) => bytes,
-            // The status alone is worth reporting.
-            Err(ReadError::Broken(_) | ReadError::TooLarge) => Vec::new(),
-        };
+        // Broken or too large: the status alone is worth reporting.
+        let bytes = read_all(answer.body_mut(), ERROR_BODY_LIMIT, deadline).await.unwrap_or_default();
         let status = answer.status();
         let (code, message) = parse_error_body(&bytes);
         let mut detail = format!("{} answered {status}", self.endpoint.host());

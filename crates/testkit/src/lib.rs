@@ -1,1 +1,5 @@
 //! Fixtures and suites that run against any implementation.
+
+pub mod docker_registry;
+pub mod fake_registry;
+pub mod image;
