@@ -10,6 +10,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod capability;
+pub mod cgroup;
 pub mod clock;
 pub mod errno;
 mod error;

@@ -1,0 +1,215 @@
+//! Where this host has its cgroups, and their files.
+//!
+//! Version 1 has one tree per controller (or group of controllers), version 2 one tree for all; a hybrid host has
+//! both and its limits are those of version 1. Paths here are the host's own and trusted: cgroup file systems hold
+//! no symbolic links. Which limits a container gets is decided above.
+
+pub mod device;
+mod text;
+pub mod usage;
+
+pub use text::{flat, number, value_of};
+pub use usage::Usage;
+
+use crate::{Context, Errno, Error, Result, file};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+
+/// Where systems mount the cgroup file systems.
+const USUAL: &str = "/sys/fs/cgroup";
+const MOUNTINFO_LIMIT: usize = 16 << 20;
+
+/// One tree of version 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// `cpu`, `cpuacct` and so on as the mount options list them; a named tree as `name=systemd`.
+    pub controllers: Vec<String>,
+    /// Mount point.
+    pub mount: String,
+    /// Which directory of the tree is mounted there; `/` but in a container.
+    pub root: String,
+}
+
+impl Hierarchy {
+    /// Whether the controller is in this tree.
+    pub fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|name| name == controller)
+    }
+}
+
+/// The cgroup file systems of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mounts {
+    /// Version 1, alone or hybrid.
+    V1 {
+        /// The trees with controllers or a name.
+        hierarchies: Vec<Hierarchy>,
+        /// Mount point of version 2 beside them.
+        unified: Option<String>,
+    },
+    /// Version 2 alone.
+    V2 {
+        /// Mount point.
+        mount: String,
+    },
+}
+
+impl Mounts {
+    /// Finds them. On a host with version 2 this is one statfs(2).
+    ///
+    /// # Errors
+    /// Of statfs(2) and of reading `/proc/self/mountinfo`; ENODEV when no cgroup file system is mounted.
+    pub fn detect() -> Result<Self> {
+        const CGROUP2_MAGIC: u64 = 0x6367_7270;
+        let usual = rustix::fs::statfs(USUAL).on("statfs", || USUAL);
+        if usual.is_ok_and(|statfs| statfs.f_type as u64 == CGROUP2_MAGIC) {
+            return Ok(Self::V2 { mount: USUAL.to_string() });
+        }
+        let text = file::read("/proc/self/mountinfo", MOUNTINFO_LIMIT)?;
+        Self::parse(&String::from_utf8_lossy(&text))
+            .ok_or_else(|| Error::new("find", "cgroup file systems in /proc/self/mountinfo", Errno::NODEV))
+    }
+
+    /// Reads the form of `/proc/self/mountinfo`.
+    pub fn parse(mountinfo: &str) -> Option<Self> {
+        let mut hierarchies: Vec<Hierarchy> = Vec::new();
+        let mut unified: Option<String> = None;
+        for line in mountinfo.lines() {
+            let Some((before, after)) = line.split_once(" - ") else { continue };
+            let mut fields = before.split(' ').skip(3);
+            let (Some(root), Some(mount)) = (fields.next(), fields.next()) else { continue };
+            let mut rest = after.split(' ');
+            let (kind, options) = (rest.next(), rest.nth(1));
+            let mount = unescape(mount);
+            match (kind, options) {
+                (Some("cgroup2"), _) => replace_unless_usual(&mut unified, mount),
+                (Some("cgroup"), Some(options)) => {
+                    let controllers = controllers(options);
+                    let found = Hierarchy { controllers, mount, root: unescape(root) };
+                    let same = hierarchies.iter_mut().find(|known| known.controllers == found.controllers);
+                    match same {
+                        // A tree may be mounted often: inside containers, or twice. The usual place wins.
+                        Some(known) if !known.mount.starts_with(USUAL) => *known = found,
+                        Some(_) => {}
+                        None if found.controllers.is_empty() => {}
+                        None => hierarchies.push(found),
+                    }
+                }
+                _ => {}
+            }
+        }
+        match (hierarchies.is_empty(), unified) {
+            (false, unified) => Some(Self::V1 { hierarchies, unified }),
+            (true, Some(mount)) => Some(Self::V2 { mount }),
+            (true, None) => None,
+        }
+    }
+
+    /// The directory of cgroup `path` (absolute, as in `/proc/self/cgroup`) for a controller; the mount's own
+    /// directory for a path outside of what is mounted. `None` when the controller's tree is not mounted.
+    pub fn directory(&self, controller: &str, path: &str) -> Option<String> {
+        match self {
+            Self::V2 { mount } => Some(join(mount, path)),
+            Self::V1 { hierarchies, .. } => {
+                let hierarchy = hierarchies.iter().find(|hierarchy| hierarchy.has(controller))?;
+                Some(join(&hierarchy.mount, path))
+            }
+        }
+    }
+
+    /// Whether version 2 alone is mounted.
+    pub fn is_v2(&self) -> bool {
+        matches!(self, Self::V2 { .. })
+    }
+}
+
+/// The cgroups of the calling process: controller list (empty for version 2) and path.
+///
+/// # Errors
+/// Of reading `/proc/self/cgroup`.
+pub fn own() -> Result<Vec<(String, String)>> {
+    of("/proc/self/cgroup")
+}
+
+/// The cgroups that a file of the form of `/proc/<pid>/cgroup` lists.
+///
+/// # Errors
+/// Of reading the file.
+pub fn of(path: &str) -> Result<Vec<(String, String)>> {
+    let text = file::read_text(path, 1 << 20)?;
+    let entry = |line: &str| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        Some((controllers.to_string(), path.to_string()))
+    };
+    Ok(text.lines().filter_map(entry).collect())
+}
+
+/// Joins a mount point and an absolute cgroup path.
+pub fn join(mount: &str, path: &str) -> String {
+    format!("{}/{}", mount.trim_end_matches('/'), path.trim_matches('/')).trim_end_matches('/').to_string()
+}
+
+/// Reads a file of a cgroup directory as text.
+///
+/// # Errors
+/// open(2)'s and read(2)'s with the whole path.
+pub fn read(directory: &str, name: &str) -> Result<String> {
+    file::read_text(&format!("{directory}/{name}"), 1 << 20)
+}
+
+/// Writes a value to a file of a cgroup directory.
+///
+/// # Errors
+/// open(2)'s and write(2)'s with path and value.
+pub fn write(directory: &str, name: &str, value: &str) -> Result<()> {
+    let path = format!("{directory}/{name}");
+    let fd = file::open(&path, rustix::fs::OFlags::WRONLY, 0)?;
+    file::write_fd(&fd, value.as_bytes()).on("write", || format!("{path} (value {value:?})"))
+}
+
+fn replace_unless_usual(known: &mut Option<String>, mount: String) {
+    if !known.as_deref().is_some_and(|known| known.starts_with(USUAL)) {
+        *known = Some(mount);
+    }
+}
+
+/// The controllers and names among a mount's super options.
+fn controllers(options: &str) -> Vec<String> {
+    const NOT_CONTROLLERS: [&str; 9] = [
+        "rw",
+        "ro",
+        "noprefix",
+        "xattr",
+        "clone_children",
+        "cpuset_v2_mode",
+        "seclabel",
+        "favordynmods",
+        "none",
+    ];
+    let is_controller = |option: &&str| {
+        !option.is_empty() && !NOT_CONTROLLERS.contains(option) && !option.starts_with("release_agent=")
+    };
+    options.split(',').filter(is_controller).map(ToString::to_string).collect()
+}
+
+/// Undoes the octal escapes of mountinfo (`\040` for a space).
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let code = (*first == b'\\')
+            .then(|| tail.get(..3).and_then(|digits| core::str::from_utf8(digits).ok()))
+            .flatten()
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        bytes.push(code.unwrap_or(*first));
+        rest = tail.get(if code.is_some() { 3 } else { 0 }..).unwrap_or_default();
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests;
