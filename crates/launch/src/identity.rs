@@ -1,0 +1,88 @@
+//! Who the process becomes: bounding set, groups, ids, capabilities, working directory.
+//!
+//! The order is fixed by the kernel. The bounding set needs CAP_SETPCAP, groups and ids need their
+//! capabilities, and a change of the user id clears what PR_SET_KEEPCAPS does not keep; so the final sets
+//! come last. The working directory is tried as root first (a directory that only root may enter is
+//! accepted, as in runc) and as the user if that is refused (a directory on a network file system).
+
+use crate::{
+    IdentityOp,
+    interpreter::Child,
+    raw,
+    report::{At, Call, Failed, Outcome},
+    target,
+};
+use core::ffi::CStr;
+use rustix::{
+    fs::OFlags,
+    io::Errno,
+    thread::{CapabilitySet, CapabilitySets, Gid, Uid},
+};
+
+/// Becomes the user.
+pub(crate) fn assume(child: &Child<'_>, op: &IdentityOp<'_>) -> Outcome {
+    let entered = change_directory(child, op.cwd);
+    limit_bounding(op.bounding)?;
+    rustix::thread::set_keep_capabilities(true).at(Call::Prctl)?;
+    if let Some(groups) = op.groups {
+        rustix::thread::set_thread_groups(groups).at(Call::Setgroups)?;
+    }
+    let gid = Gid::from_raw(op.gid);
+    rustix::thread::set_thread_res_gid(gid, gid, gid).at(Call::Setresgid)?;
+    let uid = Uid::from_raw(op.uid);
+    rustix::thread::set_thread_res_uid(uid, uid, uid).at(Call::Setresuid)?;
+    rustix::thread::set_keep_capabilities(false).at(Call::Prctl)?;
+    let sets = CapabilitySets {
+        effective: CapabilitySet::from_bits_retain(op.effective),
+        permitted: CapabilitySet::from_bits_retain(op.permitted),
+        inheritable: CapabilitySet::from_bits_retain(op.inheritable),
+    };
+    rustix::thread::set_capabilities(None, sets).at(Call::Capset)?;
+    raw::ambient(None).at(Call::Prctl)?;
+    for capability in (0..64).filter(|bit| op.ambient & (1 << bit) != 0) {
+        match raw::ambient(Some(capability)) {
+            // Not in both the permitted and the inheritable set: the kernel refuses, runc warns and goes on.
+            Ok(()) | Err(Errno::PERM) => {}
+            Err(errno) => return Err(Failed { call: Call::Prctl, errno }),
+        }
+    }
+    match entered {
+        Err(Failed { errno: Errno::ACCESS | Errno::PERM, .. }) => change_directory(child, op.cwd)?,
+        entered => entered?,
+    }
+    verify_directory()
+}
+
+fn limit_bounding(keep: u64) -> Outcome {
+    for capability in 0..64 {
+        if keep & (1 << capability) == 0 && !raw::drop_bounding(capability).at(Call::Prctl)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn change_directory(child: &Child<'_>, path: &CStr) -> Outcome {
+    let Ok(root) = child.root() else {
+        return rustix::process::chdir(path).at(Call::Chdir);
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let directory = target::open_below(root, path, flags).at(Call::Chdir)?;
+    rustix::process::fchdir(&directory).at(Call::Chdir)
+}
+
+/// The working directory must be inside the root (CVE-2024-21626): the kernel's name of one that is
+/// outside begins with `(unreachable)`.
+fn verify_directory() -> Outcome {
+    let mut path = [0; 4096];
+    let length = match raw::getcwd(&mut path) {
+        // Deeper than PATH_MAX: the kernel fills from the end and cannot say; such a path is inside.
+        Err(Errno::RANGE | Errno::NAMETOOLONG) => return Ok(()),
+        length => length.at(Call::Getcwd)?,
+    };
+    if length > 0 && path[0] == b'/' {
+        Ok(())
+    } else {
+        Err(Failed { call: Call::Outside, errno: Errno::NOENT })
+    }
+}

@@ -1,0 +1,211 @@
+//! Walks the list.
+
+use crate::{
+    Op, Program, Stage, console, device, execute, identity, mask, mount, namespace, raw,
+    report::{At, Call, Failed, Outcome, Report, ReportKind},
+    target,
+};
+use core::ffi::CStr;
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
+    fs::{Mode, OFlags},
+    io::Errno,
+};
+
+/// What the child has found or made on its way.
+#[derive(Debug)]
+pub(crate) struct Child<'a> {
+    root: Option<BorrowedFd<'a>>,
+    report: BorrowedFd<'a>,
+    own_root: Option<OwnedFd>,
+    program: Option<&'a CStr>,
+    pub(crate) dev: Option<OwnedFd>,
+    pub(crate) proc: Option<OwnedFd>,
+    pub(crate) null: Option<OwnedFd>,
+    pub(crate) empty: Option<OwnedFd>,
+}
+
+/// Walks the list to its execve. Returns only when something failed, after reporting it.
+pub(crate) fn walk(program: &Program<'_>) {
+    let mut child = Child {
+        root: program.root,
+        report: program.report,
+        own_root: None,
+        program: None,
+        dev: None,
+        proc: None,
+        null: None,
+        empty: None,
+    };
+    for (index, op) in program.ops.iter().enumerate() {
+        if let Err(failed) = child.step(index as u16, op) {
+            child.tell(ReportKind::Failed, index as u16, Some(failed));
+            return;
+        }
+    }
+}
+
+impl<'a> Child<'a> {
+    /// The directory below which paths are resolved.
+    pub(crate) fn root(&self) -> Outcome<BorrowedFd<'_>> {
+        let own = self.own_root.as_ref().map(AsFd::as_fd);
+        own.or(self.root).ok_or(Failed { call: Call::Openat2, errno: Errno::BADF })
+    }
+
+    /// Keeps a mount that later operations work in.
+    pub(crate) fn remember(&mut self, kind: &CStr, destination: &CStr, made: OwnedFd) {
+        if kind == c"proc" {
+            self.proc = Some(made);
+        } else if destination == c"/dev" {
+            self.dev = Some(made);
+        }
+    }
+
+    /// The directory that holds `path` and the last name, without a look-up for what is directly in `/dev`.
+    pub(crate) fn parent_of<'p>(&self, path: &'p CStr) -> Outcome<(OwnedFd, &'p CStr)> {
+        if let (Some(dev), Some(name)) = (&self.dev, path.to_bytes_with_nul().strip_prefix(b"/dev/"))
+            && !name.contains(&b'/')
+            && let Ok(name) = CStr::from_bytes_with_nul(name)
+        {
+            return Ok((rustix::io::fcntl_dupfd_cloexec(dev, 3).at(Call::Dup)?, name));
+        }
+        target::open_parent(self.root()?, path)
+    }
+
+    fn tell(&self, kind: ReportKind, op: u16, failed: Option<Failed>) {
+        let (call, code) =
+            failed.map_or((Call::None, 0), |failed| (failed.call, failed.errno.raw_os_error()));
+        let report = Report { kind, op, call, code };
+        // Without a parent nobody is there to hear it; the exit code says the rest.
+        let _ = rustix::io::write(self.report, &report.to_bytes());
+    }
+
+    fn step(&mut self, index: u16, op: &Op<'a>) -> Outcome {
+        match *op {
+            Op::CloseOthers(keep) => close_others(keep),
+            Op::JoinCgroup(tasks) => rustix::io::write(tasks, b"0").at(Call::Write).map(drop),
+            Op::WriteFile(path, text) => write_file(path, text),
+            Op::AwaitByte(fd) => await_byte(fd),
+            Op::BecomeRoot => namespace::become_root(),
+            Op::EnterNamespaces(fd, flags) => self.enter(fd, flags),
+            Op::Unshare(flags) => namespace::unshare(flags),
+            Op::NewKeyring(name) => namespace::new_keyring(name),
+            Op::NewSession => namespace::new_session(),
+            Op::Hostname(name) => rustix::system::sethostname(name).at(Call::Sethostname),
+            Op::Domainname(name) => rustix::system::setdomainname(name).at(Call::Setdomainname),
+            Op::LoopbackUp => namespace::loopback_up(),
+            Op::Rendezvous(stage) => self.meet(index, stage),
+            Op::Hook(hook) => execute::run_hook(hook),
+            Op::FindProgram(candidates) => {
+                self.program = candidates.get(execute::find(candidates)?).copied();
+                Ok(())
+            }
+            Op::Execute(arguments, environment) => {
+                let path = self.program.ok_or(Failed { call: Call::Execve, errno: Errno::NOENT })?;
+                self.tell(ReportKind::Executing, index, None);
+                Err(execute::execute(path, arguments, environment))
+            }
+            _ => self.step_filesystem(op).unwrap_or_else(|| self.step_process(op)),
+        }
+    }
+
+    fn step_filesystem(&mut self, op: &Op<'a>) -> Option<Outcome> {
+        Some(match *op {
+            Op::Propagation(flags) => mount::set_propagation(flags),
+            Op::AttachRoot(path) => self.root().and_then(|root| mount::attach_root(root, path)),
+            Op::PivotRoot => self.root().and_then(mount::pivot),
+            Op::MoveRoot => self.root().and_then(mount::move_root),
+            Op::Mount(mount) => mount::mount(self, mount),
+            Op::Device(node) => device::device(self, node),
+            Op::Symlink(link, path) => device::symlink(self, link, path),
+            Op::MakeDirectory(path) => {
+                self.root().and_then(|root| target::make_directory(root, path)).map(drop)
+            }
+            Op::SetAttributes(path, set, recursive) => mount::set_attributes(self, path, set, recursive),
+            Op::Mask(path) => mask::mask(self, path),
+            Op::ReadOnly(path) => mask::read_only(self, path),
+            Op::Sysctl(path, value) => mask::sysctl(self, path, value),
+            _ => return None,
+        })
+    }
+
+    fn step_process(&mut self, op: &Op<'a>) -> Outcome {
+        match *op {
+            Op::Console(terminal) => console::console(self, terminal),
+            Op::Streams(fds) => console::streams(fds),
+            Op::StreamsOwner(uid) => console::give_streams(uid),
+            Op::Limit(resource, limit) => rustix::process::setrlimit(resource, limit).at(Call::Setrlimit),
+            Op::Umask(mask) => {
+                rustix::process::umask(Mode::from_raw_mode(mask));
+                Ok(())
+            }
+            Op::Personality(domain) => raw::personality(domain).at(Call::Personality),
+            Op::Scheduler(attr) => raw::sched_setattr(attr).at(Call::SchedSetattr),
+            Op::IoPriority(value) => raw::ioprio_set(value).at(Call::IoprioSet),
+            Op::Identity(who) => identity::assume(self, who),
+            Op::NoNewPrivileges => rustix::thread::set_no_new_privs(true).at(Call::Prctl),
+            Op::Seccomp(filter, flags, listener) => seccomp(filter, flags, listener),
+            Op::CloseOnExecFrom(first) => raw::close_range(first, u32::MAX, true).at(Call::CloseRange),
+            _ => Err(Failed { call: Call::None, errno: Errno::NOSYS }),
+        }
+    }
+
+    /// After joining a mount namespace its root is the process's; paths are resolved from there on.
+    fn enter(&mut self, fd: BorrowedFd<'_>, flags: u32) -> Outcome {
+        const NEWNS: u32 = 0x0002_0000;
+        namespace::enter(fd, flags)?;
+        if flags & NEWNS != 0 && self.root.is_none() {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            self.own_root = Some(rustix::fs::open(c"/", flags, Mode::empty()).at(Call::Open)?);
+        }
+        Ok(())
+    }
+
+    fn meet(&mut self, index: u16, stage: Stage<'a>) -> Outcome {
+        match stage {
+            Stage::Hooks(wait) => {
+                self.tell(ReportKind::Hooks, index, None);
+                await_byte(wait)
+            }
+            Stage::Gate(wait, report) => {
+                self.tell(ReportKind::Ready, index, None);
+                await_byte(wait)?;
+                self.report = report;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// End of file means that the parent is gone or gave up: the child ends without a word.
+fn await_byte(fd: BorrowedFd<'_>) -> Outcome {
+    let mut byte = [0];
+    match rustix::io::retry_on_intr(|| rustix::io::read(fd, &mut byte)).at(Call::Read)? {
+        0 => Err(Failed { call: Call::Read, errno: Errno::PIPE }),
+        _ => Ok(()),
+    }
+}
+
+fn write_file(path: &CStr, text: &[u8]) -> Outcome {
+    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).at(Call::Open)?;
+    rustix::io::write(&file, text).at(Call::Write).map(drop)
+}
+
+fn close_others(keep: &[RawFd]) -> Outcome {
+    let mut first = 0;
+    for fd in keep.iter().map(|fd| *fd as u32) {
+        if fd > first {
+            raw::close_range(first, fd - 1, false).at(Call::CloseRange)?;
+        }
+        first = fd + 1;
+    }
+    raw::close_range(first, u32::MAX, false).at(Call::CloseRange)
+}
+
+fn seccomp(filter: &[crate::SockFilter], flags: u32, listener: Option<BorrowedFd<'_>>) -> Outcome {
+    let made = raw::seccomp(filter, flags).at(Call::Seccomp)?;
+    match (made, listener) {
+        (Some(made), Some(socket)) => console::send(socket, made.as_fd()),
+        _ => Ok(()),
+    }
+}

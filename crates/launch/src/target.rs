@@ -1,0 +1,121 @@
+//! Finding, and if need be making, the place below the root where something is attached.
+
+use crate::{
+    TargetKind,
+    report::{At, Call, Failed, Outcome},
+};
+use core::ffi::CStr;
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{Mode, OFlags, ResolveFlags},
+    io::Errno,
+};
+
+const LIMIT: usize = 4096;
+
+/// Opens what is at `path` below `root`, links followed inside the root, magic links never.
+pub(crate) fn open_below(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+    open_with(root, path, flags, ResolveFlags::empty())
+}
+
+fn open_with(root: BorrowedFd<'_>, path: &CStr, flags: OFlags, more: ResolveFlags) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | more;
+    let mut tries = 0;
+    loop {
+        // EAGAIN: something was renamed while `..` was resolved; the kernel asks for another try.
+        match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            Err(Errno::AGAIN) if tries < 128 => tries += 1,
+            result => return result,
+        }
+    }
+}
+
+/// Opens a mount's destination as a handle (O_PATH); makes it and its parents if they are missing.
+pub(crate) fn open_target(
+    root: BorrowedFd<'_>,
+    path: &CStr,
+    kind: TargetKind,
+    strict: bool,
+) -> Outcome<OwnedFd> {
+    let resolve = if strict { ResolveFlags::NO_SYMLINKS } else { ResolveFlags::empty() };
+    let directory = if strict { OFlags::DIRECTORY } else { OFlags::empty() };
+    match open_with(root, path, OFlags::PATH | directory, resolve) {
+        Err(Errno::NOENT) => make(root, path, kind),
+        found => found.at(Call::Openat2),
+    }
+}
+
+/// Makes a directory and its parents, and opens it.
+pub(crate) fn make_directory(root: BorrowedFd<'_>, path: &CStr) -> Outcome<OwnedFd> {
+    open_target(root, path, TargetKind::Directory, false)
+}
+
+/// Opens the directory that holds `path`, made if missing, and gives the last name.
+pub(crate) fn open_parent<'p>(root: BorrowedFd<'_>, path: &'p CStr) -> Outcome<(OwnedFd, &'p CStr)> {
+    let bytes = path.to_bytes_with_nul();
+    let name_at = bytes.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    let name = CStr::from_bytes_with_nul(&bytes[name_at..]).map_err(|_| invalid())?;
+    if name.is_empty() || name == c"." || name == c".." {
+        return Err(invalid());
+    }
+    let mut buffer = [0; LIMIT];
+    let parent = prefix(&mut buffer, &bytes[..name_at])?;
+    Ok((make_directory(root, parent)?, name))
+}
+
+/// The prefix ends at each `/` in turn; every step is resolved from the root again, since a link on the
+/// way may lead anywhere inside it.
+fn make(root: BorrowedFd<'_>, path: &CStr, kind: TargetKind) -> Outcome<OwnedFd> {
+    let bytes = path.to_bytes();
+    let mut parent = open_below(root, c"/", OFlags::PATH | OFlags::DIRECTORY).at(Call::Openat2)?;
+    let mut start = 0;
+    while start < bytes.len() {
+        let end = bytes[start..].iter().position(|byte| *byte == b'/').map_or(bytes.len(), |at| start + at);
+        if end > start {
+            let last = bytes[end..].iter().all(|byte| *byte == b'/');
+            let mut whole = [0; LIMIT];
+            let whole = prefix(&mut whole, &bytes[..end])?;
+            let mut name = [0; 256];
+            let name = prefix(&mut name, &bytes[start..end])?;
+            if last && kind == TargetKind::File {
+                return make_file(parent.as_fd(), name);
+            }
+            parent = step(root, parent.as_fd(), whole, name)?;
+        }
+        start = end + 1;
+    }
+    Ok(parent)
+}
+
+fn step(root: BorrowedFd<'_>, parent: BorrowedFd<'_>, whole: &CStr, name: &CStr) -> Outcome<OwnedFd> {
+    const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
+    match open_below(root, whole, DIRECTORY) {
+        Err(Errno::NOENT) => {}
+        found => return found.at(Call::Openat2),
+    }
+    // A dangling link exists and leads nowhere: mkdirat answers EEXIST and the next open ENOENT.
+    match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => open_below(root, whole, DIRECTORY).at(Call::Openat2),
+        Err(errno) => Err(Failed { call: Call::Mkdirat, errno }),
+    }
+}
+
+fn make_file(parent: BorrowedFd<'_>, name: &CStr) -> Outcome<OwnedFd> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
+    rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o755)).at(Call::Open)
+}
+
+fn prefix<'b>(buffer: &'b mut [u8], bytes: &[u8]) -> Outcome<&'b CStr> {
+    if bytes.is_empty() {
+        return Ok(c"/");
+    }
+    let room =
+        buffer.get_mut(..=bytes.len()).ok_or(Failed { call: Call::Openat2, errno: Errno::NAMETOOLONG })?;
+    room[..bytes.len()].copy_from_slice(bytes);
+    room[bytes.len()] = 0;
+    CStr::from_bytes_with_nul(room).map_err(|_| invalid())
+}
+
+fn invalid() -> Failed {
+    Failed { call: Call::Openat2, errno: Errno::INVAL }
+}
