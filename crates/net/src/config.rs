@@ -62,6 +62,16 @@ impl Config {
         }
     }
 
+    /// The directory of the namespace files.
+    pub(crate) fn namespaces(&self) -> PathBuf {
+        self.state.join("netns")
+    }
+
+    /// What the names of the interfaces of containers begin with.
+    pub(crate) fn interface_prefix(&self) -> String {
+        format!("v{}", self.instance)
+    }
+
     /// The name of the built-in bridge and of the nftables table.
     pub(crate) fn object_name(&self) -> String {
         format!("tare-{}", self.instance)

@@ -1,7 +1,7 @@
 //! The error of this crate: what was attempted, on what, why it failed, and what may help.
 
 use std::{error::Error as StdError, fmt};
-use tare_types::{ErrorKind, InvalidValue};
+use tare_types::ErrorKind;
 
 /// The result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -33,12 +33,6 @@ impl Error {
         let source = source.into();
         let mut error = Self::new(kind_of(source.as_ref()), operation, object);
         error.0.source = Some(source);
-        error
-    }
-
-    pub(crate) fn invalid(operation: &'static str, object: impl Into<String>, source: InvalidValue) -> Self {
-        let mut error = Self::new(ErrorKind::InvalidArgument, operation, object);
-        error.0.source = Some(source.into());
         error
     }
 

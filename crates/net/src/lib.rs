@@ -8,17 +8,28 @@
 //! [`tare_types::port::holder_sockets`]), and writing a container's files ([`files`] says what is in them).
 
 pub mod address;
+mod attach;
+mod bridge;
 mod config;
 mod definition;
+mod definitions;
+mod doctor;
 mod endpoint;
 mod error;
 pub mod files;
+mod firewall;
+mod ipam;
+mod journal;
 mod networks;
+mod pool;
+mod release;
 mod report;
+mod shared;
 
 pub use config::{Config, DEFAULT_HOST_LOCK, Pool, default_pools};
 pub use definition::{Driver, Network};
+pub use doctor::{leftovers, other_firewalls, repair};
 pub use endpoint::{AttachRequest, ContainerKey, Endpoint, Sandbox};
 pub use error::{Error, Result};
-pub use networks::{Networks, leftovers, repair};
+pub use networks::Networks;
 pub use report::{Leftover, ReconcileReport};

@@ -1,9 +1,29 @@
 //! The networks of one daemon: attach, publish, release, reconcile.
 
 use crate::{
-    AttachRequest, Config, ContainerKey, Error, Leftover, Network, ReconcileReport, Result, Sandbox,
+    AttachRequest, Config, ContainerKey, Driver, Error, Leftover, Network, ReconcileReport, Result, Sandbox,
+    attach,
+    definitions::Definitions,
+    doctor,
+    firewall::Firewall,
+    journal::{Journal, SandboxNumber},
+    pool::Pool,
+    release,
+    shared::{Shared, State},
 };
-use std::time::Duration;
+use rustix::{
+    fs::{CWD, FlockOperation, Mode, OFlags, flock, mkdirat, openat},
+    io::Errno,
+};
+use std::{
+    net::IpAddr,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+use tare_sys::netlink::{Batch, Family, Socket, route};
 use tare_types::{ErrorKind, port::PublishedPort};
 
 /// The networks of one daemon.
@@ -12,104 +32,366 @@ use tare_types::{ErrorKind, port::PublishedPort};
 /// unknown → attached (`attach`) → published (`publish`, any number of times) → releasing (`release`) → unknown.
 /// All of it is in the journal of the state directory before it is in the kernel, so that after kill -9 at any
 /// line `open` and `reconcile` leave exactly what the records say.
+///
+/// It works in the network namespace of the thread that opens it.
 #[derive(Debug)]
 pub struct Networks {
-    _config: Config,
-}
-
-fn not_yet<T>(operation: &'static str, object: impl Into<String>) -> Result<T> {
-    Err(Error::new(ErrorKind::Unimplemented, operation, object))
+    shared: Arc<Shared>,
+    pool: Pool,
+    worker: Option<JoinHandle<()>>,
+    _lock: OwnedFd,
 }
 
 impl Networks {
     /// Reads the records of an instance and resumes its unfinished releases in the background.
     ///
     /// Touches nothing in the kernel but what was being released and the ready namespaces; the bridge comes with
-    /// [`Networks::prepare`] or the first container. One process per state directory: a second gets
-    /// `FailedPrecondition`.
+    /// [`Networks::prepare`] or the first container.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` when another process has this state directory open, `InvalidArgument` for a
+    /// configuration that cannot work, else what the system calls say.
     pub fn open(config: Config) -> Result<Self> {
         config.check()?;
-        not_yet("open networks", config.instance)
+        let namespaces = config.namespaces();
+        for directory in [&config.root, &config.state, &namespaces] {
+            make_private_directory(directory)?;
+        }
+        let lock = lock_state(&config.state)?;
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .map_err(|e| Error::caused("read boot id", "of the kernel", e))?;
+        let (journal, records) = Journal::open(&config.state, boot.trim())?;
+        let definitions = Definitions::open(&config.root, &config.object_name())?;
+        let pins = list_pins(&namespaces)?;
+        let numbers = pins.iter().filter_map(|(number, _)| *number).chain(records.keys().copied());
+        let next: SandboxNumber = numbers.max().unwrap_or(0) % 0xff_ffff + 1;
+        let stale = pins.into_iter().filter(|(n, _)| !n.is_some_and(|n| records.contains_key(&n)));
+        let stale = stale.map(|(_, path)| path).collect();
+
+        let route = Socket::open(Family::Route).map_err(|e| Error::caused("open rtnetlink", "socket", e))?;
+        let firewall = Firewall::open(config.object_name())?;
+        let state = State::new(journal, records, definitions, stale);
+        let ready = config.ready_namespaces;
+        let shared = Arc::new(Shared::new(config, route, firewall, state));
+        let pool = Pool::start(namespaces, ready, next)?;
+        let run = Arc::clone(&shared);
+        let worker = std::thread::Builder::new()
+            .name("tare-net-release".to_owned())
+            .spawn(move || release::work(&run))
+            .map_err(|e| Error::caused("start thread", "tare-net-release", e))?;
+        Ok(Self { shared, pool, worker: Some(worker), _lock: lock })
     }
 
     /// Makes the built-in bridge, its table and the forwarding switch, if they are not there.
     ///
     /// Idempotent. [`Networks::attach`] does it when needed; a daemon calls it after its start so that the first
     /// container does not wait for it.
+    ///
+    /// # Errors
+    /// `ResourceExhausted` when no subnet is free, `DeadlineExceeded` when another daemon holds the host's lock,
+    /// else the kernel's.
     pub fn prepare(&self) -> Result<()> {
-        not_yet("prepare network", "bridge")
+        self.shared.bridge(&self.shared.network("bridge")?, false).map(drop)
     }
 
     /// All networks, sorted by name (`docker network ls`).
     pub fn list(&self) -> Vec<Network> {
-        Vec::new()
+        let mut networks = self.shared.state().definitions.all().to_vec();
+        networks.sort_by(|a, b| a.name.cmp(&b.name));
+        networks
     }
 
-    /// One network by name, full id or unambiguous beginning of the id; `NotFound` otherwise.
+    /// One network by name, full id or unambiguous beginning of the id.
+    ///
+    /// # Errors
+    /// `NotFound`, or `InvalidArgument` for an ambiguous beginning.
     pub fn inspect(&self, name: &str) -> Result<Network> {
-        not_yet("inspect network", name)
+        self.shared.network(name)
     }
 
     /// The containers that are on a network now, by its id, sorted by container.
-    pub fn containers(&self, _network_id: &str) -> Vec<Sandbox> {
-        Vec::new()
+    pub fn containers(&self, network_id: &str) -> Vec<Sandbox> {
+        let state = self.shared.state();
+        let active = state.active.values().filter_map(|number| state.records.get(number));
+        active.map(|record| &record.sandbox).filter(|s| s.network == network_id).cloned().collect()
     }
 
     /// Gives a container a ready network namespace (loopback up) and, on a bridge, an interface in it.
     ///
-    /// A container that is attached gets `AlreadyExists`; one whose release still runs is waited for.
+    /// # Errors
+    /// `AlreadyExists` for a container that is attached and for a wished address that is taken (one that is being
+    /// released is waited for), `InvalidArgument` for an address outside, `ResourceExhausted` for a full network,
+    /// `NotFound` for an unknown network. Nothing is left of a failed attempt.
     pub fn attach(&self, request: &AttachRequest) -> Result<Sandbox> {
-        not_yet("attach container", request.container.to_string())
+        attach::attach(&self.shared, &self.pool, request)
     }
 
     /// What a container has now, `None` when it is not attached.
-    pub fn sandbox(&self, _container: &ContainerKey) -> Option<Sandbox> {
-        None
+    pub fn sandbox(&self, container: &ContainerKey) -> Option<Sandbox> {
+        self.shared.state().sandbox(container).map(|(_, sandbox)| sandbox.clone())
     }
 
     /// Publishes ports of an attached container, in one transaction of the kernel, beside those it has.
     ///
     /// To be called when the holder has bound the sockets ([`tare_types::port::holder_sockets`]), with the
-    /// host ports it got (none is 0). A port that another container of this instance holds is `AlreadyExists`.
-    /// A container without an endpoint publishes nothing and this is no error, as with docker.
-    pub fn publish(&self, container: &ContainerKey, _ports: &[PublishedPort]) -> Result<()> {
-        not_yet("publish ports of container", container.to_string())
+    /// host ports it got. A container without an endpoint publishes nothing and this is no error, as with docker.
+    ///
+    /// # Errors
+    /// `NotFound` when the container is not attached, `InvalidArgument` for a port 0, `AlreadyExists` for a port
+    /// that another container of this instance has.
+    pub fn publish(&self, container: &ContainerKey, ports: &[PublishedPort]) -> Result<()> {
+        if let Some(port) = ports.iter().find(|port| port.host_port == 0 || port.container_port == 0) {
+            return Err(Error::new(ErrorKind::InvalidArgument, "publish port", port.to_string())
+                .with_hint("the holder of the port has to say which one it got"));
+        }
+        let (number, ip, before) = {
+            let mut state = self.shared.state();
+            let Some((number, sandbox)) = state.sandbox(container) else {
+                return Err(Shared::not_attached("publish ports of container", container));
+            };
+            let Some(endpoint) = &sandbox.endpoint else { return Ok(()) };
+            let (ip, before) = (endpoint.ip, sandbox.ports.clone());
+            check_free(&state, number, ports)?;
+            let mut all = before.clone();
+            all.extend(ports.iter().filter(|port| !before.contains(port)));
+            state.journal.publish(number, &all)?;
+            set_ports(&mut state, number, all);
+            (number, ip, before)
+        };
+        let published = self.shared.firewall().publish(ip, ports);
+        if published.is_err() {
+            let mut state = self.shared.state();
+            // Should the journal fail too, the next start publishes a port whose container has no holder for it;
+            // its release takes it out again.
+            let _journaled = state.journal.publish(number, &before);
+            set_ports(&mut state, number, before);
+        }
+        published
     }
 
     /// Enters the release in the journal and returns; the kernel's part follows in the background.
     ///
     /// Idempotent: an unknown container is released already. Address and ports are given again only after the
     /// kernel has let go of them.
+    ///
+    /// # Errors
+    /// Those of writing the journal; the release goes on all the same.
     pub fn release(&self, container: &ContainerKey) -> Result<()> {
-        not_yet("release container", container.to_string())
+        let released = {
+            let mut state = self.shared.state();
+            let Some(number) = state.active.get(container).copied() else { return Ok(()) };
+            state.begin_release(number)
+        };
+        self.shared.changed.notify_all();
+        released
     }
 
     /// Makes the kernel agree with the records, where `live` are the containers whose task exists.
     ///
-    /// Everything else is released; bridge, table, elements of the live are made again where they are missing;
-    /// interfaces and namespace files of this instance without a record are removed. Published ports of the
-    /// live answer all the while.
-    pub fn reconcile(&self, _live: &[ContainerKey]) -> Result<ReconcileReport> {
-        not_yet("reconcile networks", "all")
+    /// Everything else is released; bridge, table and elements of the live are made again where they are missing;
+    /// interfaces of this instance without a record are removed. Published ports of the live answer all the while.
+    ///
+    /// # Errors
+    /// The kernel's; what was done until then stays.
+    pub fn reconcile(&self, live: &[ContainerKey]) -> Result<ReconcileReport> {
+        let mut report = ReconcileReport::default();
+        self.release_dead(live, &mut report)?;
+        let links = route::links(&mut self.shared.route())
+            .map_err(|e| Error::caused("list interfaces", "of the host", e))?;
+        let bridge_network = self.shared.network("bridge")?;
+        let needed = {
+            let state = self.shared.state();
+            let endpoint = |n: &SandboxNumber| state.records.get(n).and_then(|r| r.sandbox.endpoint.as_ref());
+            for (container, number) in &state.active {
+                if endpoint(number).is_some_and(|e| !links.iter().any(|link| link.name == e.interface)) {
+                    report.damaged.push(container.clone());
+                }
+            }
+            state.active.values().any(|number| endpoint(number).is_some())
+        };
+        if needed {
+            let bridge = self.shared.bridge(&bridge_network, true)?;
+            self.reattach_ports(&links, bridge.index)?;
+        }
+        self.remove_strays(&links, &mut report)?;
+        report.forwarding_enabled = self.shared.state().forwarding_enabled;
+        Ok(report)
     }
 
-    /// Waits until nothing is left to be released, at most `deadline`; `DeadlineExceeded` names what remains.
-    pub fn settle(&self, _deadline: Duration) -> Result<()> {
-        not_yet("settle networks", "all")
+    fn release_dead(&self, live: &[ContainerKey], report: &mut ReconcileReport) -> Result<()> {
+        {
+            let mut state = self.shared.state();
+            let dead: Vec<_> =
+                state.active.iter().filter(|(container, _)| !live.contains(container)).collect();
+            let dead: Vec<_> =
+                dead.into_iter().map(|(container, number)| (container.clone(), *number)).collect();
+            for (container, number) in dead {
+                state.begin_release(number)?;
+                report.released.push(container);
+            }
+        }
+        self.shared.changed.notify_all();
+        Ok(())
+    }
+
+    /// Interfaces of live containers become ports of the bridge again, where it was made anew.
+    fn reattach_ports(&self, links: &[route::Link], bridge: u32) -> Result<()> {
+        let own: Vec<String> = {
+            let state = self.shared.state();
+            let records = state.active.values().filter_map(|number| state.records.get(number));
+            records.filter_map(|r| r.sandbox.endpoint.as_ref()).map(|e| e.interface.clone()).collect()
+        };
+        let mut batch = Batch::new();
+        let loose = links.iter().filter(|link| link.master != Some(bridge) && own.contains(&link.name));
+        loose.for_each(|link| route::set_master(&mut batch, route::Which::Index(link.index), bridge));
+        let done = self.shared.route().execute(&mut batch);
+        done.map_err(|e| Error::caused("attach interfaces to", "bridge", e))
+    }
+
+    /// Removes interfaces of this instance no record knows, as an attempt that was killed leaves them.
+    fn remove_strays(&self, links: &[route::Link], report: &mut ReconcileReport) -> Result<()> {
+        let prefix = self.shared.config.interface_prefix();
+        for link in links.iter().filter(|link| link.kind == "veth" && link.name.starts_with(&prefix)) {
+            let known = self.shared.state().records.values().any(|record| {
+                record.sandbox.endpoint.as_ref().is_some_and(|endpoint| endpoint.interface == link.name)
+            });
+            if known {
+                continue;
+            }
+            let stray = Leftover::Interface(link.name.clone());
+            doctor::remove_interface(&mut self.shared.route(), &link.name)?;
+            report.removed.push(stray);
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing is left to be released, at most `deadline`.
+    ///
+    /// # Errors
+    /// `DeadlineExceeded` names the containers that remain.
+    pub fn settle(&self, deadline: Duration) -> Result<()> {
+        let end = Instant::now() + deadline;
+        let mut state = self.shared.state();
+        loop {
+            let releasing = || state.records.values().filter(|record| record.releasing);
+            if releasing().next().is_none() && state.stale_pins.is_empty() {
+                return Ok(());
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let names: Vec<String> = releasing().map(|r| r.sandbox.container.to_string()).collect();
+                return Err(Error::new(ErrorKind::DeadlineExceeded, "release containers", names.join(", ")));
+            }
+            state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// Ends the background work; removes bridge and table when no container is attached.
-    pub fn shutdown(self) -> Result<()> {
-        not_yet("shut down networks", "all")
+    ///
+    /// Dropping without it ends the background work and leaves bridge and table.
+    ///
+    /// # Errors
+    /// The kernel's for the removal.
+    pub fn shutdown(mut self) -> Result<()> {
+        self.stop_worker();
+        let state = self.shared.state();
+        let in_use = state.records.values().any(|record| record.sandbox.endpoint.is_some());
+        let bridges = state.definitions.all().iter().filter(|n| n.driver == Driver::Bridge);
+        let bridges: Vec<String> = bridges.filter_map(|n| n.interface.clone()).collect();
+        drop(state);
+        if in_use || self.shared.known_bridge().is_none() {
+            return Ok(());
+        }
+        self.shared.firewall().remove()?;
+        bridges.iter().try_for_each(|name| doctor::remove_interface(&mut self.shared.route(), name))
+    }
+
+    fn stop_worker(&mut self) {
+        self.shared.state().stop = true;
+        self.shared.changed.notify_all();
+        if let Some(worker) = self.worker.take() {
+            // A panic of the worker is not ours to continue; the journal knows what it left.
+            let _joined = worker.join();
+        }
     }
 }
 
-/// What an instance left in the kernel and in its state directory, whether or not its daemon runs.
-pub fn leftovers(_config: &Config) -> Result<Vec<Leftover>> {
-    not_yet("look for leftovers", "")
+impl Drop for Networks {
+    fn drop(&mut self) {
+        self.stop_worker();
+    }
 }
 
-/// Removes leftovers; to be called while no daemon of the instance runs.
-pub fn repair(_leftovers: &[Leftover]) -> Result<()> {
-    not_yet("repair", "")
+/// Fails when another active sandbox has one of the ports on an overlapping address.
+fn check_free(state: &State, number: SandboxNumber, ports: &[PublishedPort]) -> Result<()> {
+    let others = state.active.values().filter(|other| **other != number);
+    for record in others.filter_map(|number| state.records.get(number)) {
+        for held in &record.sandbox.ports {
+            if let Some(port) = ports.iter().find(|port| collide(port, held)) {
+                return Err(Error::new(ErrorKind::AlreadyExists, "publish port", port.to_string())
+                    .with_hint(format!(
+                        "port is already allocated to container {}",
+                        record.sandbox.container
+                    )));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn collide(a: &PublishedPort, b: &PublishedPort) -> bool {
+    let every = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_unspecified());
+    let families = match (a.host_ip, b.host_ip) {
+        (Some(a), Some(b)) => a.is_ipv4() == b.is_ipv4(),
+        _ => true,
+    };
+    a.protocol == b.protocol
+        && a.host_port == b.host_port
+        && families
+        && (every(a.host_ip) || every(b.host_ip) || a.host_ip == b.host_ip)
+}
+
+fn set_ports(state: &mut State, number: SandboxNumber, ports: Vec<PublishedPort>) {
+    if let Some(record) = state.records.get_mut(&number) {
+        record.sandbox.ports = ports;
+    }
+}
+
+fn make_private_directory(path: &Path) -> Result<()> {
+    let failed = |error: std::io::Error| Error::caused("make directory", path.display().to_string(), error);
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(failed)?;
+    }
+    match mkdirat(CWD, path, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(failed(errno.into())),
+    }
+}
+
+/// One process per state directory.
+fn lock_state(state: &Path) -> Result<OwnedFd> {
+    let path = state.join("lock");
+    let failed = |errno: Errno| Error::caused("lock", path.display().to_string(), errno);
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = openat(CWD, &path, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => {
+            Err(Error::new(ErrorKind::FailedPrecondition, "open networks in", state.display().to_string())
+                .with_hint("another process has them open"))
+        }
+        Err(errno) => Err(failed(errno)),
+    }
+}
+
+/// The namespace files with their numbers; a name that is none has no number.
+fn list_pins(directory: &Path) -> Result<Vec<(Option<SandboxNumber>, PathBuf)>> {
+    let failed = |error| Error::caused("list namespace files", directory.display().to_string(), error);
+    let mut pins = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let number = entry.file_name().to_str().and_then(|name| SandboxNumber::from_str_radix(name, 16).ok());
+        pins.push((number, entry.path()));
+    }
+    Ok(pins)
 }

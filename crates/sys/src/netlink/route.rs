@@ -92,7 +92,8 @@ pub struct VethPair<'a> {
     pub mtu: Option<u32>,
 }
 
-/// Makes a veth pair, both ends up, one a port of a bridge, in one message.
+/// Makes a veth pair in one message: this end is up and a port of the bridge, the other end waits for its own
+/// namespace to set it up.
 pub fn add_veth(batch: &mut Batch, pair: &VethPair<'_>) {
     batch.message("new veth pair", NEWLINK, flags::CREATE | flags::EXCLUSIVE, |w| {
         w.header(&ifinfo(0, UP, UP));
@@ -105,7 +106,8 @@ pub fn add_veth(batch: &mut Batch, pair: &VethPair<'_>) {
             w.text(IFLA_INFO_KIND, "veth");
             w.nest(IFLA_INFO_DATA, |w| {
                 w.nest(VETH_INFO_PEER, |w| {
-                    w.header(&ifinfo(0, UP, UP));
+                    // Not up: the kernel sets the peer up before it knows its other end, and fails with ENOTCONN.
+                    w.header(&ifinfo(0, 0, 0));
                     w.text(IFLA_IFNAME, pair.peer_name);
                     w.bytes(IFLA_ADDRESS, &pair.peer_address);
                     let fd = u32::try_from(pair.peer_namespace.as_raw_fd());
@@ -139,6 +141,20 @@ pub fn set_master(batch: &mut Batch, link: Which<'_>, bridge: u32) {
     batch.message("set bridge of link", SETLINK, 0, |w| {
         which(w, link, 0, 0);
         w.u32(IFLA_MASTER, bridge);
+    });
+}
+
+/// Lets a port of a bridge send packets back to where they came from.
+pub fn set_hairpin(batch: &mut Batch, port: &str) {
+    const IFLA_INFO_SLAVE_KIND: u16 = 4;
+    const IFLA_INFO_SLAVE_DATA: u16 = 5;
+    const IFLA_BRPORT_MODE: u16 = 4;
+    batch.message("set hairpin mode of port", NEWLINK, 0, |w| {
+        which(w, Which::Name(port), 0, 0);
+        w.nest(IFLA_LINKINFO, |w| {
+            w.text(IFLA_INFO_SLAVE_KIND, "bridge");
+            w.nest(IFLA_INFO_SLAVE_DATA, |w| w.u8(IFLA_BRPORT_MODE, 1));
+        });
     });
 }
 

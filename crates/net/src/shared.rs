@@ -1,0 +1,213 @@
+//! What the threads of an instance share, and in which order they lock it.
+//!
+//! Order: bridge, then route or firewall, then state; nobody holds two of route and firewall. State is held for
+//! memory and one append to the journal, never for a netlink call.
+
+use crate::{
+    Config, ContainerKey, Error, Network, Result, Sandbox,
+    bridge::{self, Bridge},
+    definitions::Definitions,
+    firewall::{BridgeRules, Firewall},
+    ipam::Addresses,
+    journal::{Journal, Record, Records, SandboxNumber, by_container},
+};
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    path::PathBuf,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+};
+use tare_sys::netlink::Socket;
+use tare_types::{ErrorKind, port::PublishedPort};
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    /// The bridge, once it is known to be there.
+    bridge: Mutex<Option<Bridge>>,
+    pub(crate) route: Mutex<Socket>,
+    firewall: Mutex<Firewall>,
+    state: Mutex<State>,
+    /// A release was asked for or is done, or the end has come.
+    pub(crate) changed: Condvar,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) journal: Journal,
+    pub(crate) records: Records,
+    pub(crate) active: BTreeMap<ContainerKey, SandboxNumber>,
+    pub(crate) definitions: Definitions,
+    /// The addresses of the bridge, once its subnet is known.
+    pub(crate) addresses: Option<Addresses>,
+    /// Released sandboxes the worker has not taken up.
+    pub(crate) queue: Vec<SandboxNumber>,
+    /// Ports whose elements are to go with the next transaction.
+    pub(crate) withdrawn: Vec<(Ipv4Addr, Vec<PublishedPort>)>,
+    /// Namespace files of an earlier run that no record knows.
+    pub(crate) stale_pins: Vec<PathBuf>,
+    /// IPv4 forwarding was switched on here.
+    pub(crate) forwarding_enabled: bool,
+    pub(crate) stop: bool,
+}
+
+impl State {
+    pub(crate) fn new(
+        journal: Journal,
+        records: Records,
+        definitions: Definitions,
+        stale_pins: Vec<PathBuf>,
+    ) -> Self {
+        let releasing = records.iter().filter(|(_, record)| record.releasing);
+        let (mut queue, mut withdrawn) = (Vec::new(), Vec::new());
+        for (number, record) in releasing {
+            queue.push(*number);
+            withdrawn.extend(withdrawal(&record.sandbox));
+        }
+        Self {
+            active: by_container(&records),
+            journal,
+            records,
+            definitions,
+            addresses: None,
+            queue,
+            withdrawn,
+            stale_pins,
+            forwarding_enabled: false,
+            stop: false,
+        }
+    }
+
+    /// The active sandbox of a container.
+    pub(crate) fn sandbox(&self, container: &ContainerKey) -> Option<(SandboxNumber, &Sandbox)> {
+        let number = self.active.get(container)?;
+        self.records.get(number).map(|record| (*number, &record.sandbox))
+    }
+
+    /// Enters a release in the journal and gives it to the worker.
+    ///
+    /// A journal that cannot be written does not stop it: after a crash reconciliation finds the same.
+    pub(crate) fn begin_release(&mut self, number: SandboxNumber) -> Result<()> {
+        let Some(record) = self.records.get_mut(&number).filter(|record| !record.releasing) else {
+            return Ok(());
+        };
+        record.releasing = true;
+        let withdrawn = withdrawal(&record.sandbox);
+        self.active.remove(&record.sandbox.container);
+        self.withdrawn.extend(withdrawn);
+        self.queue.push(number);
+        self.journal.release(number)
+    }
+
+    /// Enters in the journal that the kernel has let go of sandboxes; gives their addresses back.
+    pub(crate) fn finish_release(&mut self, numbers: &[SandboxNumber]) -> Result<()> {
+        let done: Vec<(SandboxNumber, Record)> =
+            numbers.iter().filter_map(|number| self.records.remove_entry(number)).collect();
+        if let Err(error) = self.journal.released(numbers, &self.records) {
+            self.records.extend(done);
+            return Err(error);
+        }
+        for (_, record) in done {
+            if let (Some(addresses), Some(endpoint)) = (&mut self.addresses, record.sandbox.endpoint) {
+                addresses.give_back(endpoint.ip);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn withdrawal(sandbox: &Sandbox) -> Option<(Ipv4Addr, Vec<PublishedPort>)> {
+    let endpoint = sandbox.endpoint.as_ref().filter(|_| !sandbox.ports.is_empty())?;
+    Some((endpoint.ip, sandbox.ports.clone()))
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, route: Socket, firewall: Firewall, state: State) -> Self {
+        Self {
+            config,
+            bridge: Mutex::new(None),
+            route: Mutex::new(route),
+            firewall: Mutex::new(firewall),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        // Records change only after the journal has them: a panic between leaves what the journal says or less.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn route(&self) -> MutexGuard<'_, Socket> {
+        // Replies are matched by sequence number: what a panic left in the queue is skipped.
+        self.route.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The firewall, with what was withdrawn meanwhile noted in it.
+    pub(crate) fn firewall(&self) -> MutexGuard<'_, Firewall> {
+        let mut firewall = self.firewall.lock().unwrap_or_else(PoisonError::into_inner);
+        for (ip, ports) in self.state().withdrawn.drain(..) {
+            firewall.withdraw(ip, &ports);
+        }
+        firewall
+    }
+
+    /// The bridge, made when it is not known to be there. `forget` looks again at one that is.
+    pub(crate) fn bridge(&self, network: &Network, forget: bool) -> Result<Bridge> {
+        let mut known = self.bridge.lock().unwrap_or_else(PoisonError::into_inner);
+        if forget {
+            *known = None;
+        }
+        if let Some(bridge) = known.as_ref() {
+            return Ok(bridge.clone());
+        }
+        let bridge = bridge::ensure(&self.config, network, &mut self.route())?;
+        let forwarding_enabled = bridge::enable_forwarding()?;
+        {
+            let mut state = self.state();
+            state.forwarding_enabled |= forwarding_enabled;
+            let subnet_changed = network.subnet != Some(bridge.subnet);
+            let defined =
+                Network { subnet: Some(bridge.subnet), gateway: Some(bridge.gateway), ..network.clone() };
+            state.definitions.update(defined)?;
+            if state.addresses.is_none() || subnet_changed {
+                let mut addresses = Addresses::new(bridge.subnet, bridge.gateway);
+                for endpoint in state.records.values().filter_map(|r| r.sandbox.endpoint.as_ref()) {
+                    // An address of an earlier subnet is none of this one.
+                    let _outside = addresses.take(Some(endpoint.ip));
+                }
+                state.addresses = Some(addresses);
+            }
+        }
+        self.rebuild_table(&bridge)?;
+        *known = Some(bridge.clone());
+        Ok(bridge)
+    }
+
+    /// Makes the table of the instance what the records say.
+    fn rebuild_table(&self, bridge: &Bridge) -> Result<()> {
+        let rules = [BridgeRules { interface: bridge.interface.clone(), subnet: bridge.subnet }];
+        let mut firewall = self.firewall();
+        let active: Vec<Sandbox> = {
+            let state = self.state();
+            let records = state.records.values().filter(|record| !record.releasing);
+            records.map(|record| record.sandbox.clone()).collect()
+        };
+        firewall.rebuild(&rules, active.iter())
+    }
+
+    /// Forgets the bridge, for the end.
+    pub(crate) fn known_bridge(&self) -> Option<Bridge> {
+        self.bridge.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(crate) fn network(&self, name: &str) -> Result<Network> {
+        self.state().definitions.find(name).cloned()
+    }
+
+    /// The error for a container that is not attached.
+    pub(crate) fn not_attached(operation: &'static str, container: &ContainerKey) -> Error {
+        Error::new(ErrorKind::NotFound, operation, container.to_string())
+            .with_hint("the container is not attached to a network")
+    }
+}

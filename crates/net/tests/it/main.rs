@@ -1,0 +1,9 @@
+//! The networks against the real kernel: each test in a network and a mount namespace of its own.
+//!
+//! Oracles are the tools `ip` and `nft` and real traffic. Without root every test says so and counts as skipped.
+
+mod host;
+
+mod attach;
+mod crash;
+mod publish;
