@@ -1,3 +1,168 @@
-//! tare, the command line for people.
+//! `tare`: containers for people. The verbs, flags, output and exit codes are docker's; the daemon is any that
+//! speaks the Docker Engine API, by default Tare's own.
 
-fn main() {}
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to a person")]
+
+mod args;
+mod command;
+mod failure;
+mod request;
+mod view;
+mod wire;
+
+use args::{Cli, ContainerVerb, ImageVerb, SystemVerb, Verb};
+use clap::{CommandFactory, FromArgMatches};
+use failure::Failure;
+use std::process::ExitCode;
+use wire::client::Client;
+use wire::endpoint::Endpoint;
+
+fn main() -> ExitCode {
+    let cli = match Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Usage faults end with 125, as docker's do; help and version with 0.
+            let code = if error.use_stderr() { 125 } else { 0 };
+            let _shown = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(dispatch(cli));
+            // A read of standard input may still be blocked in its thread; it must not hold the exit.
+            runtime.shutdown_background();
+            result
+        }
+        Err(error) => Err(Failure::new(format!("start the async runtime: {error}"))),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                eprintln!("{}", failure.message);
+            }
+            if let Some(hint) = &failure.hint {
+                eprintln!("hint: {hint}");
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+async fn dispatch(cli: Cli) -> Result<(), Failure> {
+    let environment = std::env::var("DOCKER_HOST").ok();
+    let endpoint = Endpoint::choose(cli.host.as_deref(), environment.as_deref())?;
+    let client = Client::new(endpoint, std::env::var("DOCKER_API_VERSION").ok());
+    match cli.verb {
+        Verb::Completion(args) => {
+            clap_complete::generate(args.shell, &mut Cli::command(), "tare", &mut std::io::stdout());
+            Ok(())
+        }
+        Verb::Doctor(args) => command::doctor::run(&client, &args).await,
+        Verb::Image(ImageVerb::Bootstrap(args)) => command::bootstrap::run(&args).await,
+        Verb::Run(args) if args.start_daemon => {
+            command::daemon::start_if_absent(&client).await?;
+            command::run::run(&connected(client).await?, &args).await
+        }
+        verb => verbs(&connected(client).await?, verb).await,
+    }
+}
+
+async fn connected(mut client: Client) -> Result<Client, Failure> {
+    client.negotiate().await?;
+    Ok(client)
+}
+
+async fn verbs(client: &Client, verb: Verb) -> Result<(), Failure> {
+    use command::{
+        copy, events, exec, images, inspect, list, login, logs, networks, run, simple, stats, system, volumes,
+    };
+    match verb {
+        Verb::Run(args) => run::run(client, &args).await,
+        Verb::Create(args) => run::create(client, &args).await,
+        Verb::Start(args) => run::start(client, &args).await,
+        Verb::Stop(args) => simple::stop(client, &args, "stop").await,
+        Verb::Restart(args) => simple::stop(client, &args, "restart").await,
+        Verb::Kill(args) => simple::kill(client, &args).await,
+        Verb::Pause(names) => simple::each(client, &names.names, "pause").await,
+        Verb::Unpause(names) => simple::each(client, &names.names, "unpause").await,
+        Verb::Wait(names) => simple::wait(client, &names.names).await,
+        Verb::Rm(args) => simple::remove(client, &args).await,
+        Verb::Rename(args) => simple::rename(client, &args).await,
+        Verb::Ps(args) => list::containers(client, &args).await,
+        Verb::Logs(args) => logs::run(client, &args).await,
+        Verb::Exec(args) => exec::run(client, &args).await,
+        Verb::Attach(args) => run::attach(client, &args).await,
+        Verb::Top(args) => simple::top(client, &args).await,
+        Verb::Stats(args) => stats::run(client, &args).await,
+        Verb::Cp(args) => copy::run(client, &args).await,
+        Verb::Port(args) => simple::port(client, &args).await,
+        Verb::Diff(name) => simple::diff(client, &name.name).await,
+        Verb::Update(args) => simple::update(client, &args).await,
+        Verb::Pull(args) => images::pull(client, &args).await,
+        Verb::Push(args) => images::push(client, &args).await,
+        Verb::Images(args) => list::images(client, &args).await,
+        Verb::Rmi(args) => images::remove(client, &args).await,
+        Verb::Tag(args) => images::tag(client, &args).await,
+        Verb::History(args) => images::history(client, &args).await,
+        Verb::Inspect(args) => inspect::any(client, &args).await,
+        Verb::Login(args) => login::login(client, &args).await,
+        Verb::Logout(args) => login::logout(&args),
+        Verb::Events(args) | Verb::System(SystemVerb::Events(args)) => events::run(client, &args).await,
+        Verb::Info(args) | Verb::System(SystemVerb::Info(args)) => system::info(client, &args).await,
+        Verb::Version(args) => system::version(client, &args).await,
+        Verb::System(SystemVerb::Df(args)) => system::df(client, &args).await,
+        Verb::System(SystemVerb::Prune(args)) => system::prune(client, &args).await,
+        Verb::Container(verb) => Box::pin(containers(client, *verb)).await,
+        Verb::Image(verb) => Box::pin(image_verbs(client, verb)).await,
+        Verb::Volume(verb) => volumes::run(client, verb).await,
+        Verb::Network(verb) => networks::run(client, verb).await,
+        Verb::Doctor(_) | Verb::Completion(_) => Ok(()),
+    }
+}
+
+async fn containers(client: &Client, verb: ContainerVerb) -> Result<(), Failure> {
+    let verb = match verb {
+        ContainerVerb::Inspect(args) => return command::inspect::kind(client, &args, "container").await,
+        ContainerVerb::Prune(args) => return command::system::prune_containers(client, &args).await,
+        ContainerVerb::Run(args) => Verb::Run(args),
+        ContainerVerb::Create(args) => Verb::Create(args),
+        ContainerVerb::Start(args) => Verb::Start(args),
+        ContainerVerb::Stop(args) => Verb::Stop(args),
+        ContainerVerb::Restart(args) => Verb::Restart(args),
+        ContainerVerb::Kill(args) => Verb::Kill(args),
+        ContainerVerb::Pause(args) => Verb::Pause(args),
+        ContainerVerb::Unpause(args) => Verb::Unpause(args),
+        ContainerVerb::Wait(args) => Verb::Wait(args),
+        ContainerVerb::Rm(args) => Verb::Rm(args),
+        ContainerVerb::Rename(args) => Verb::Rename(args),
+        ContainerVerb::Ls(args) => Verb::Ps(args),
+        ContainerVerb::Logs(args) => Verb::Logs(args),
+        ContainerVerb::Exec(args) => Verb::Exec(args),
+        ContainerVerb::Attach(args) => Verb::Attach(args),
+        ContainerVerb::Top(args) => Verb::Top(args),
+        ContainerVerb::Stats(args) => Verb::Stats(args),
+        ContainerVerb::Cp(args) => Verb::Cp(args),
+        ContainerVerb::Port(args) => Verb::Port(args),
+        ContainerVerb::Diff(args) => Verb::Diff(args),
+        ContainerVerb::Update(args) => Verb::Update(args),
+    };
+    Box::pin(verbs(client, verb)).await
+}
+
+async fn image_verbs(client: &Client, verb: ImageVerb) -> Result<(), Failure> {
+    let verb = match verb {
+        ImageVerb::Inspect(args) => return command::inspect::kind(client, &args, "image").await,
+        ImageVerb::Prune(args) => return command::system::prune_images(client, &args).await,
+        ImageVerb::Bootstrap(args) => return command::bootstrap::run(&args).await,
+        ImageVerb::Pull(args) => Verb::Pull(args),
+        ImageVerb::Push(args) => Verb::Push(args),
+        ImageVerb::Ls(args) => Verb::Images(args),
+        ImageVerb::Rm(args) => Verb::Rmi(args),
+        ImageVerb::Tag(args) => Verb::Tag(args),
+        ImageVerb::History(args) => Verb::History(args),
+    };
+    Box::pin(verbs(client, verb)).await
+}

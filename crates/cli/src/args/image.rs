@@ -1,0 +1,139 @@
+//! Flags of the verbs on images and registries.
+
+use clap::Args;
+
+/// `pull`
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// Download all tagged images in the repository
+    #[arg(short, long)]
+    pub(crate) all_tags: bool,
+    /// Set platform if server is multi-platform capable
+    #[arg(long)]
+    pub(crate) platform: Option<String>,
+    /// Suppress verbose output
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// NAME[:TAG|@DIGEST]
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+}
+
+/// `push`
+#[derive(Debug, Args)]
+pub(crate) struct PushArgs {
+    /// Push all tags of an image to the repository
+    #[arg(short, long)]
+    pub(crate) all_tags: bool,
+    /// Suppress verbose output
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// NAME[:TAG]
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+}
+
+/// `images`
+#[derive(Debug, Args)]
+pub(crate) struct ImagesArgs {
+    /// Show all images (default hides intermediate images)
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Show digests
+    #[arg(long)]
+    pub(crate) digests: bool,
+    /// Filter output based on conditions provided
+    #[arg(short, long)]
+    pub(crate) filter: Vec<String>,
+    /// Format output using a Go template, 'table TEMPLATE' or 'json'
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+    /// Don't truncate output
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// Only show image IDs
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// REPOSITORY[:TAG]
+    pub(crate) reference: Option<String>,
+}
+
+/// `rmi`
+#[derive(Debug, Args)]
+pub(crate) struct RmiArgs {
+    /// Force removal of the image
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Do not delete untagged parents
+    #[arg(long)]
+    pub(crate) no_prune: bool,
+    /// Images, by name or id
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+}
+
+/// `tag`
+#[derive(Debug, Args)]
+pub(crate) struct TagArgs {
+    /// SOURCE_IMAGE[:TAG]
+    pub(crate) source: String,
+    /// TARGET_IMAGE[:TAG]
+    pub(crate) target: String,
+}
+
+/// `history`
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// Format output using a Go template, 'table TEMPLATE' or 'json'
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+    /// Don't truncate output
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// Only show image IDs
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Image, by name or id
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+}
+
+/// `login`
+#[derive(Debug, Args)]
+pub(crate) struct LoginArgs {
+    /// Username
+    #[arg(short, long)]
+    pub(crate) username: Option<String>,
+    /// Password or Personal Access Token (PAT)
+    #[arg(short, long)]
+    pub(crate) password: Option<String>,
+    /// Take the password from stdin
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+    /// Registry; docker.io without
+    pub(crate) server: Option<String>,
+}
+
+/// `logout`
+#[derive(Debug, Args)]
+pub(crate) struct LogoutArgs {
+    /// Registry; docker.io without
+    pub(crate) server: Option<String>,
+}
+
+/// `image bootstrap`
+#[derive(Debug, Args)]
+pub(crate) struct BootstrapArgs {
+    /// busybox, debian, nginx, redis or postgres
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Registry on this host that gets the image; it is started when it does not answer
+    #[arg(long, default_value = "127.0.0.1:5000")]
+    pub(crate) registry: String,
+    /// Directory of that registry's data
+    #[arg(long, default_value = "/var/lib/tare-registry")]
+    pub(crate) registry_root: std::path::PathBuf,
+    /// Only make the image's root file system here, without a registry
+    #[arg(long)]
+    pub(crate) rootfs: Option<std::path::PathBuf>,
+}

@@ -1,0 +1,77 @@
+//! What went wrong, in the words and with the exit codes that users of docker know.
+
+use std::fmt;
+
+/// A failure of the command: a message, an optional hint, an exit code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The whole message, without a prefix.
+    pub(crate) message: String,
+    /// What to try.
+    pub(crate) hint: Option<String>,
+    /// Exit code of the process.
+    pub(crate) code: u8,
+    /// Status of the daemon's answer, where there was one.
+    pub(crate) status: Option<u16>,
+}
+
+impl Failure {
+    /// A failure with exit code 1.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, code: 1, status: None }
+    }
+
+    /// A wrong flag or argument: exit code 125, as docker has it.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self { code: 125, ..Self::new(message) }
+    }
+
+    /// An exit code without a message: that of the container's program.
+    pub(crate) fn exit(code: u8) -> Self {
+        Self { code, ..Self::new("") }
+    }
+
+    /// An answer of the daemon.
+    pub(crate) fn from_daemon(status: u16, message: &str) -> Self {
+        Self { status: Some(status), ..Self::new(format!("Error response from daemon: {message}")) }
+    }
+
+    /// The same with a hint.
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// The same with another exit code.
+    pub(crate) fn with_code(self, code: u8) -> Self {
+        Self { code, ..self }
+    }
+
+    /// Whether the daemon said 404.
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.status == Some(404)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Self::new(format!("the daemon's answer is not the JSON it should be: {error}"))
+    }
+}
+
+impl From<hyper::Error> for Failure {
+    fn from(error: hyper::Error) -> Self {
+        Self::new(format!("connection to the daemon: {error}"))
+    }
+}
