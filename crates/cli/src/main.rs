@@ -17,7 +17,22 @@ use std::process::ExitCode;
 use wire::client::Client;
 use wire::endpoint::Endpoint;
 
+/// A reader that went away (`tare ps | head -1`) ends the command quietly, as SIGPIPE does for other programs.
+/// The signal itself stays ignored: it would also fire for a daemon that closes its socket.
+fn end_quietly_without_a_reader() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let message = panic.payload().downcast_ref::<String>().map(String::as_str).unwrap_or_default();
+        if message.starts_with("failed printing to std") && message.contains("Broken pipe") {
+            #[expect(clippy::exit, reason = "the end of the process is what the reader asked for")]
+            std::process::exit(141);
+        }
+        usual(panic);
+    }));
+}
+
 fn main() -> ExitCode {
+    end_quietly_without_a_reader();
     let cli = match Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {

@@ -140,9 +140,11 @@ fn unpack(reader: impl Read, destination: &Destination) -> Result<(), Failure> {
         let first = parts.next();
         let rest = parts.as_path().to_path_buf();
         let relative = match (&destination.rename, destination.contents) {
-            (Some(new), _) => Path::new(new).join(rest),
+            (Some(new), _) => joined(Path::new(new), &rest),
             (None, true) => rest,
-            (None, false) => first.map_or_else(PathBuf::new, |first| Path::new(first.as_os_str()).join(rest)),
+            (None, false) => {
+                first.map_or_else(PathBuf::new, |first| joined(Path::new(first.as_os_str()), &rest))
+            }
         };
         if relative.as_os_str().is_empty() {
             continue;
@@ -166,6 +168,11 @@ fn unpack(reader: impl Read, destination: &Destination) -> Result<(), Failure> {
             .map_err(|error| Failure::new(format!("unpack {}: {error}", target.display())))?;
     }
     Ok(())
+}
+
+/// `join` without the slash that an empty rest would leave at the end.
+fn joined(first: &Path, rest: &Path) -> PathBuf {
+    if rest.as_os_str().is_empty() { first.to_path_buf() } else { first.join(rest) }
 }
 
 /// A link that an earlier entry made must not lead a later one out of the directory.

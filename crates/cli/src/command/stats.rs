@@ -68,6 +68,8 @@ async fn running(client: &Client, all: bool) -> Result<Vec<String>, Failure> {
 
 fn row(stats: &Value, no_trunc: bool) -> Value {
     let number = |value: &Value| value.as_f64().unwrap_or(0.0);
+    // An empty sum of floats is -0.0.
+    let unsigned = |sum: f64| sum + 0.0;
     let (cpu, before) = (&stats["cpu_stats"], &stats["precpu_stats"]);
     let used = number(&cpu["cpu_usage"]["total_usage"]) - number(&before["cpu_usage"]["total_usage"]);
     let system = number(&cpu["system_cpu_usage"]) - number(&before["system_cpu_usage"]);
@@ -104,8 +106,8 @@ fn row(stats: &Value, no_trunc: bool) -> Value {
         "CPUPerc": format!("{cpu_percent:.2}%"),
         "MemUsage": format!("{} / {}", binary_size(usage), binary_size(limit)),
         "MemPerc": format!("{memory_percent:.2}%"),
-        "NetIO": format!("{} / {}", decimal_size_short(network("rx_bytes")), decimal_size_short(network("tx_bytes"))),
-        "BlockIO": format!("{} / {}", decimal_size_short(blocks("read")), decimal_size_short(blocks("write"))),
+        "NetIO": format!("{} / {}", decimal_size_short(unsigned(network("rx_bytes"))), decimal_size_short(unsigned(network("tx_bytes")))),
+        "BlockIO": format!("{} / {}", decimal_size_short(unsigned(blocks("read"))), decimal_size_short(unsigned(blocks("write")))),
         "PIDs": stats["pids_stats"]["current"].as_u64().unwrap_or(0).to_string(),
     })
 }

@@ -119,7 +119,7 @@ pub(crate) async fn df(client: &Client, args: &FormatOnly) -> Result<(), Failure
     let rows = [
         row("Images", images.len(), used_images, layers),
         row("Containers", containers.len(), running, sum(&containers, "SizeRw")),
-        row("Local Volumes", volumes.len(), used_volumes, volume_size),
+        row("Local Volumes", volumes.len(), used_volumes, volume_size + 0.0),
     ];
     print_table(&["TYPE", "TOTAL", "ACTIVE", "SIZE"], &["Type", "TotalCount", "Active", "Size"], &rows);
     Ok(())

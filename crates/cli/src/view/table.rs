@@ -1,4 +1,4 @@
-//! Plain columns, three spaces apart, as docker prints them.
+//! Plain columns as docker prints them: three spaces apart, at least ten wide.
 
 /// Rows of text below a header.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Table {
             for (column, cell) in row.iter().enumerate() {
                 text.push_str(cell);
                 if column + 1 < row.len() {
-                    let padding = widths[column] - cell.chars().count() + 3;
+                    let padding = (widths[column] + 3).max(10) - cell.chars().count();
                     text.extend(std::iter::repeat_n(' ', padding));
                 }
             }
@@ -52,6 +52,6 @@ mod tests {
     fn columns_line_up() {
         let mut table = Table::new(&["A", "LONG", "C"]);
         table.row(vec!["aaa".into(), "b".into(), "c".into()]);
-        assert_eq!(table.render(), "A     LONG   C\naaa   b      c\n");
+        assert_eq!(table.render(), "A         LONG      C\naaa       b         c\n");
     }
 }

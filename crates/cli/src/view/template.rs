@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn tables_take_their_header_from_the_fields() {
         let rows = [json!({"ID": "1", "Name": "x"})];
-        assert_eq!(render_rows("table {{.ID}}\\t{{.Name}}", &rows).unwrap(), "ID   NAME\n1    x\n");
+        assert_eq!(render_rows("table {{.ID}}\\t{{.Name}}", &rows).unwrap(), "ID        NAME\n1         x\n");
         assert_eq!(render_rows("{{.ID}}", &rows).unwrap(), "1\n");
         assert_eq!(render_rows("json", &rows).unwrap(), "{\"ID\":\"1\",\"Name\":\"x\"}\n");
     }
