@@ -17,6 +17,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod cgroup;
 mod container;
 mod create;
 mod error;

@@ -1,0 +1,231 @@
+//! Making the directories. In the usual case (the parent exists) this is one mkdir(2) per tree.
+
+use super::{Cgroup, CgroupOptions, limits, path, remove};
+use crate::{Error, Result};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use rustix::fs::{Mode, mkdir};
+use tare_sys::cgroup::{self, Mounts};
+use tare_sys::{Errno, Error as SysError};
+use tare_types::ErrorKind;
+use tare_types::spec::LinuxResources;
+
+/// What was made so far, removed again when something later fails.
+#[derive(Debug, Default)]
+struct Made(Vec<String>);
+
+impl Made {
+    fn undo(self) {
+        for directory in self.0.iter().rev() {
+            // The first error is what the caller must see; a directory left over is found by its name.
+            let _ = remove::one(directory);
+        }
+    }
+}
+
+pub(super) fn create(mounts: &Mounts, options: &CgroupOptions<'_>) -> Result<Cgroup> {
+    let paths = path::resolve(mounts, options)?;
+    let mut cgroup = Cgroup { paths, rootless: options.rootless };
+    if !cgroup.is_v2() && !cgroup.paths.contains_key("devices") && !options.rootless {
+        // Without it every device of the host would be open to the container.
+        return Err(Error::new(
+            ErrorKind::FailedPrecondition,
+            "make cgroup",
+            "devices",
+            "controller not mounted",
+        ));
+    }
+    let mut made = Made::default();
+    let done = make_all(&mut cgroup, options, &mut made)
+        .and_then(|()| set_cpuset(&cgroup, options.resources))
+        .and_then(|()| {
+            let default = LinuxResources::default();
+            limits::apply(&cgroup, options.resources.unwrap_or(&default), limits::Devices::Set)
+        });
+    match done {
+        Ok(()) => Ok(cgroup),
+        Err(error) => {
+            made.undo();
+            Err(error)
+        }
+    }
+}
+
+fn make_all(cgroup: &mut Cgroup, options: &CgroupOptions<'_>, made: &mut Made) -> Result<()> {
+    let directories: Vec<String> = cgroup.directories().into_iter().map(ToString::to_string).collect();
+    let v2 = cgroup.is_v2();
+    for directory in directories {
+        match make(&directory, v2, made) {
+            Ok(()) => {}
+            Err(error) if is_refusal(&error) && options.rootless && options.path.is_empty() => {
+                if v2 && has_limits(options.resources) {
+                    let hint =
+                        "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
+                    return Err(Error::system(hint, error));
+                }
+                cgroup.paths.retain(|_, kept| *kept != directory);
+            }
+            Err(error) => return Err(Error::system("make cgroup", error)),
+        }
+        if v2 {
+            check_type(&directory, options.resources)?;
+        }
+    }
+    Ok(())
+}
+
+/// One directory and what is missing above it; one that exists must be empty.
+fn make(directory: &str, v2: bool, made: &mut Made) -> core::result::Result<(), SysError> {
+    match mkdir(directory, Mode::from_raw_mode(0o755)) {
+        Ok(()) => made.0.push(directory.to_string()),
+        Err(Errno::EXIST) => check_empty(directory)?,
+        Err(Errno::NOENT) => {
+            make_above(directory, made)?;
+            let again = mkdir(directory, Mode::from_raw_mode(0o755));
+            if !matches!(again, Ok(()) | Err(Errno::EXIST)) {
+                again.map_err(|errno| SysError::new("mkdir", directory, errno))?;
+            }
+            made.0.push(directory.to_string());
+        }
+        Err(errno) => return Err(SysError::new("mkdir", directory, errno)),
+    }
+    if v2 {
+        enable_controllers(directory)?;
+    }
+    Ok(())
+}
+
+fn make_above(directory: &str, made: &mut Made) -> core::result::Result<(), SysError> {
+    let above = path::parent(directory).ok_or_else(|| SysError::new("mkdir", directory, Errno::NOENT))?;
+    match mkdir(above.as_str(), Mode::from_raw_mode(0o755)) {
+        Ok(()) => made.0.push(above.clone()),
+        Err(Errno::EXIST) => return Ok(()),
+        Err(Errno::NOENT) => {
+            make_above(&above, made)?;
+            match mkdir(above.as_str(), Mode::from_raw_mode(0o755)) {
+                Ok(()) => made.0.push(above.clone()),
+                Err(Errno::EXIST) => return Ok(()),
+                Err(errno) => return Err(SysError::new("mkdir", above, errno)),
+            }
+        }
+        Err(errno) => return Err(SysError::new("mkdir", above, errno)),
+    }
+    inherit_cpuset(&above)
+}
+
+/// Version 1: a cpuset without processors or memory nodes takes no task. What is there already is kept.
+///
+/// A tree other than cpuset's has no such files; that is the common case and no error.
+fn inherit_cpuset(directory: &str) -> core::result::Result<(), SysError> {
+    for name in ["cpuset.cpus", "cpuset.mems"] {
+        match cgroup::read(directory, name) {
+            Ok(own) if own.trim().is_empty() => {}
+            Ok(_) => continue,
+            Err(error) if error.errno() == Errno::NOENT => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let above = path::parent(directory).unwrap_or_default();
+        let value = cgroup::read(&above, name)?;
+        if !value.trim().is_empty() {
+            cgroup::write(directory, name, value.trim())?;
+        }
+    }
+    Ok(())
+}
+
+/// The container's own cpuset: what is asked for, else what the parent has.
+fn set_cpuset(made: &Cgroup, resources: Option<&LinuxResources>) -> Result<()> {
+    if made.is_v2() {
+        return Ok(());
+    }
+    let Some(directory) = made.paths.get("cpuset") else { return Ok(()) };
+    if let Some(cpu) = resources.and_then(|resources| resources.cpu.as_ref()) {
+        super::v1::set_cpuset(directory, cpu)?;
+    }
+    inherit_cpuset(directory).map_err(|error| Error::system("make cgroup", error))
+}
+
+fn check_empty(directory: &str) -> core::result::Result<(), SysError> {
+    // "threaded" cgroups of version 2 refuse the read; they hold no processes of their own.
+    match cgroup::read(directory, "cgroup.procs") {
+        Ok(text) if text.trim().is_empty() => Ok(()),
+        Ok(text) => {
+            let count = text.lines().count();
+            let object = format!("{directory}: container's cgroup is not empty: {count} process(es) found");
+            Err(SysError::new("use", object, Errno::BUSY))
+        }
+        Err(error) if error.errno() == Errno::OPNOTSUPP => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Version 2: a controller works in a directory when all above it pass it on. In the usual
+/// case one read tells that they do.
+fn enable_controllers(directory: &str) -> core::result::Result<(), SysError> {
+    const USUAL: [&str; 5] = ["cpuset", "cpu", "io", "memory", "pids"];
+    let here = cgroup::read(directory, "cgroup.controllers")?;
+    let has = |have: &str, wanted: &str| have.split_whitespace().any(|name| name == wanted);
+    if USUAL.iter().all(|name| has(&here, name)) {
+        return Ok(());
+    }
+    let mut above = Vec::new();
+    let mut at = directory.to_string();
+    while let Some(parent) = path::parent(&at) {
+        // The first directory that is no cgroup is above the mount.
+        let Ok(controllers) = cgroup::read(&parent, "cgroup.controllers") else { break };
+        above.push((parent.clone(), controllers));
+        at = parent;
+    }
+    let Some((_, available)) = above.last() else { return Ok(()) };
+    let available = available.clone();
+    if available.split_whitespace().all(|name| has(&here, name)) {
+        return Ok(());
+    }
+    for (parent, _) in above.iter().rev() {
+        let all: String = available.split_whitespace().map(|name| format!("+{name} ")).collect();
+        if cgroup::write(parent, "cgroup.subtree_control", all.trim_end()).is_err() {
+            // Some may be refused (real-time tasks keep cpu out, a delegated tree has fewer); take what works.
+            // Whoever asks for a limit that needs the rest gets the error of its file.
+            for name in available.split_whitespace() {
+                let _ = cgroup::write(parent, "cgroup.subtree_control", &format!("+{name}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Version 2: below a cgroup with processes of its own only threaded controllers work.
+fn check_type(directory: &str, resources: Option<&LinuxResources>) -> Result<()> {
+    let kind = cgroup::read(directory, "cgroup.type").unwrap_or_default();
+    let domain = resources.is_some_and(limits::needs_domain);
+    match kind.trim() {
+        "domain invalid" if domain => Err(Error::new(
+            ErrorKind::FailedPrecondition,
+            "make cgroup",
+            directory,
+            "cannot enter cgroupv2 with domain controllers -- it is in an invalid state",
+        )),
+        "domain invalid" => cgroup::write(directory, "cgroup.type", "threaded")
+            .map_err(|error| Error::system("make cgroup", error)),
+        kind @ ("threaded" | "domain threaded") if domain => Err(Error::new(
+            ErrorKind::FailedPrecondition,
+            "make cgroup",
+            directory,
+            format!("cannot enter cgroupv2 with domain controllers -- it is in {kind} mode"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn is_refusal(error: &SysError) -> bool {
+    matches!(error.errno(), Errno::ACCESS | Errno::PERM | Errno::ROFS)
+}
+
+fn has_limits(resources: Option<&LinuxResources>) -> bool {
+    let Some(resources) = resources else { return false };
+    let without_devices = LinuxResources { devices: Vec::new(), ..resources.clone() };
+    without_devices != LinuxResources::default()
+}

@@ -1,0 +1,97 @@
+//! The processes of a cgroup and of those below it.
+
+use super::{Cgroup, freeze};
+use crate::{During, Error, Result};
+use alloc::{format, string::String, vec::Vec};
+use rustix::fs::{Dir, FileType, Mode, OFlags};
+use tare_sys::{Errno, cgroup, clock, process};
+use tare_types::ErrorKind;
+
+const SIGKILL: i32 = 9;
+const DEADLINE_MILLIS: u64 = 5_000;
+
+pub(super) fn all(made: &Cgroup) -> Result<Vec<i32>> {
+    // In version 1 every tree has the same processes; runc asks that of the devices controller.
+    let directory = made.directory("devices").or_else(|| made.directories().first().copied());
+    let mut pids = Vec::new();
+    if let Some(directory) = directory {
+        collect(directory, &mut pids)?;
+    }
+    pids.sort_unstable();
+    pids.dedup();
+    Ok(pids)
+}
+
+fn collect(directory: &str, pids: &mut Vec<i32>) -> Result<()> {
+    match cgroup::read(directory, "cgroup.procs") {
+        Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok())),
+        // Removed meanwhile, or threaded: then the processes are listed above.
+        Err(error) if matches!(error.errno(), Errno::NOENT | Errno::NODEV | Errno::OPNOTSUPP) => {}
+        Err(error) => return Err(Error::system("list processes", error)),
+    }
+    for child in children(directory) {
+        collect(&child, pids)?;
+    }
+    Ok(())
+}
+
+/// The cgroups directly below; none for a directory that is gone.
+pub(super) fn children(directory: &str) -> Vec<String> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(fd) = rustix::fs::open(directory, flags, Mode::empty()) else { return Vec::new() };
+    // The link count of a cgroup directory is two and one for each below it.
+    if rustix::fs::fstat(&fd).is_ok_and(|stat| stat.st_nlink == 2) {
+        return Vec::new();
+    }
+    let Ok(entries) = Dir::read_from(&fd) else { return Vec::new() };
+    let child = |entry: rustix::fs::DirEntry| {
+        let name = entry.file_name().to_str().ok()?;
+        let wanted = entry.file_type() == FileType::Directory && name != "." && name != "..";
+        wanted.then(|| format!("{directory}/{name}"))
+    };
+    entries.flatten().filter_map(child).collect()
+}
+
+pub(super) fn kill(made: &Cgroup, signal: i32) -> Result<()> {
+    if signal == SIGKILL && made.is_v2() {
+        match cgroup::write(&made.paths[""], "cgroup.kill", "1") {
+            Ok(()) => return Ok(()),
+            Err(error) if error.errno() == Errno::NODEV => return Ok(()),
+            // Before Linux 5.14, or removed already: the loop finds out.
+            Err(error) if error.errno() == Errno::NOENT => {}
+            Err(error) => return Err(Error::system("kill", error)),
+        }
+    }
+    // Nobody forks while frozen, so that one pass reaches all. Signals act when thawed.
+    let before = freeze::is_frozen(made)?;
+    if !before && freeze::freeze(made).is_err() {
+        return if signal == SIGKILL { until_empty(made) } else { once(made, signal).map(drop) };
+    }
+    let done = once(made, signal).map(drop);
+    // A paused container stays paused, but killed processes must run to die.
+    if before && signal != SIGKILL { done } else { done.and(freeze::thaw(made)) }
+}
+
+fn once(made: &Cgroup, signal: i32) -> Result<usize> {
+    let pids = all(made)?;
+    for pid in &pids {
+        match process::kill(*pid, signal) {
+            Err(error) if error.errno() != Errno::SRCH => return Err(error).during("kill"),
+            _ => {}
+        }
+    }
+    Ok(pids.len())
+}
+
+/// Without a freezer: again and again until nobody is left.
+fn until_empty(made: &Cgroup) -> Result<()> {
+    let deadline = clock::monotonic_millis() + DEADLINE_MILLIS;
+    while once(made, SIGKILL)? > 0 {
+        if clock::monotonic_millis() > deadline {
+            let detail = "processes are left after 5 s of SIGKILL";
+            return Err(Error::new(ErrorKind::DeadlineExceeded, "kill", "cgroup", detail));
+        }
+        super::remove::pause(1_000_000);
+    }
+    Ok(())
+}
