@@ -3,6 +3,7 @@
 use crate::{
     AttachRequest, Config, ContainerKey, Driver, Error, Leftover, Network, ReconcileReport, Result, Sandbox,
     attach,
+    bridge::Bridge,
     definitions::Definitions,
     doctor,
     firewall::Firewall,
@@ -211,7 +212,7 @@ impl Networks {
         };
         if needed {
             let bridge = self.shared.bridge(&bridge_network, true)?;
-            self.reattach_ports(&links, bridge.index)?;
+            self.reattach_ports(&links, &bridge)?;
         }
         self.remove_strays(&links, &mut report)?;
         report.forwarding_enabled = self.shared.state().forwarding_enabled;
@@ -235,17 +236,22 @@ impl Networks {
     }
 
     /// Interfaces of live containers become ports of the bridge again, where it was made anew.
-    fn reattach_ports(&self, links: &[route::Link], bridge: u32) -> Result<()> {
+    fn reattach_ports(&self, links: &[route::Link], bridge: &Bridge) -> Result<()> {
         let own: Vec<String> = {
             let state = self.shared.state();
             let records = state.active.values().filter_map(|number| state.records.get(number));
             records.filter_map(|r| r.sandbox.endpoint.as_ref()).map(|e| e.interface.clone()).collect()
         };
         let mut batch = Batch::new();
-        let loose = links.iter().filter(|link| link.master != Some(bridge) && own.contains(&link.name));
-        loose.for_each(|link| route::set_master(&mut batch, route::Which::Index(link.index), bridge));
+        let loose = |link: &&route::Link| link.master != Some(bridge.index) && own.contains(&link.name);
+        for link in links.iter().filter(loose) {
+            route::set_master(&mut batch, route::Which::Index(link.index), bridge.index);
+            if bridge.hairpin {
+                route::set_hairpin(&mut batch, &link.name);
+            }
+        }
         let done = self.shared.route().execute(&mut batch);
-        done.map_err(|e| Error::caused("attach interfaces to", "bridge", e))
+        done.map_err(|e| Error::caused("attach interfaces to", &bridge.interface, e))
     }
 
     /// Removes interfaces of this instance no record knows, as an attempt that was killed leaves them.

@@ -58,12 +58,17 @@ impl State {
         definitions: Definitions,
         stale_pins: Vec<PathBuf>,
     ) -> Self {
-        let releasing = records.iter().filter(|(_, record)| record.releasing);
-        let (mut queue, mut withdrawn) = (Vec::new(), Vec::new());
-        for (number, record) in releasing {
-            queue.push(*number);
-            withdrawn.extend(withdrawal(&record.sandbox));
-        }
+        let (releasing, active): (Vec<_>, Vec<_>) = records.iter().partition(|(_, record)| record.releasing);
+        let queue = releasing.iter().map(|(number, _)| **number).collect();
+        // An element is deleted by its key: one that has gone over to a container that lives must stay.
+        let held = |port: &PublishedPort| {
+            let mut ports = active.iter().flat_map(|(_, record)| &record.sandbox.ports);
+            let key = |p: &PublishedPort| (p.protocol, p.host_ip, p.host_port);
+            ports.any(|other| key(other) == key(port))
+        };
+        let mut withdrawn: Vec<_> =
+            releasing.iter().filter_map(|(_, record)| withdrawal(&record.sandbox)).collect();
+        withdrawn.iter_mut().for_each(|(_, ports)| ports.retain(|port| !held(port)));
         Self {
             active: by_container(&records),
             journal,

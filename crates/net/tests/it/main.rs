@@ -2,6 +2,12 @@
 //!
 //! Oracles are the tools `ip` and `nft` and real traffic. Without root every test says so and counts as skipped.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says why it could not run"
+)]
+
 mod host;
 
 mod attach;
