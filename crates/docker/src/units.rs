@@ -47,6 +47,60 @@ pub(crate) fn parse_unix(text: &str) -> Result<Option<Timestamp>, crate::error::
     Ok(Some(Timestamp::new(seconds, nanos)))
 }
 
+/// Go's durations: `1h30m`, `10s`, `1.5h`, `300ms`. Nanoseconds out; `None` for anything else.
+pub(crate) fn parse_go_duration(text: &str) -> Option<i64> {
+    let (sign, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1.0, rest),
+        None => (1.0, text),
+    };
+    if rest.is_empty() {
+        return None;
+    }
+    let mut nanos = 0.0;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..end].parse().ok()?;
+        let unit_end = rest[end..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |at| end + at);
+        nanos += number
+            * match &rest[end..unit_end] {
+                "ns" => 1.0,
+                "us" | "µs" => 1e3,
+                "ms" => 1e6,
+                "s" => 1e9,
+                "m" => 60e9,
+                "h" => 3600e9,
+                _ => return None,
+            };
+        rest = &rest[unit_end..];
+    }
+    Some((sign * nanos) as i64)
+}
+
+/// The `until` filter of a prune: one time, as seconds since 1970, RFC 3339, a date, or a duration before now.
+pub(crate) fn parse_until(
+    filters: &crate::filters::Filters,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, crate::error::ApiError> {
+    let mut values = filters.values("until");
+    let Some(text) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(crate::error::ApiError::bad_parameter("more than one until filter specified"));
+    }
+    if let Some(nanos) = parse_go_duration(text) {
+        let then = now.unix_nanos().saturating_sub(nanos);
+        let nanos = then.rem_euclid(1_000_000_000) as u32;
+        return Ok(Some(Timestamp::new(then.div_euclid(1_000_000_000), nanos)));
+    }
+    let zoned = [text.to_owned(), format!("{text}Z"), format!("{text}:00Z"), format!("{text}T00:00:00Z")];
+    if let Some(time) = zoned.iter().find_map(|text| Timestamp::parse(text).ok()) {
+        return Ok(Some(time));
+    }
+    let quoted = crate::query::quote(text);
+    parse_unix(text).map_err(|_| {
+        crate::error::ApiError::bad_parameter(format!("failed to parse value as time or duration: {quoted}"))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +132,21 @@ mod tests {
     fn log_times_have_nine_digits() {
         assert_eq!(fixed_nanos(Timestamp::new(0, 5_000_000)), "1970-01-01T00:00:00.005000000Z");
         assert_eq!(fixed_nanos(Timestamp::new(0, 0)), "1970-01-01T00:00:00.000000000Z");
+    }
+
+    #[test]
+    fn until_takes_times_and_durations() {
+        let until = |text: &str| {
+            let mut filters = crate::filters::Filters::default();
+            filters.add("until", text);
+            parse_until(&filters, Timestamp::new(10_000, 0)).ok().flatten().map(|time| time.seconds)
+        };
+        assert_eq!(until("1h"), Some(6400));
+        assert_eq!(until("1m30s"), Some(9910));
+        assert_eq!(until("1970-01-01T00:00:05Z"), Some(5));
+        assert_eq!(until("1970-01-02"), Some(86_400));
+        assert_eq!(until("77"), Some(77));
+        assert_eq!(until("soon"), None);
     }
 
     #[test]

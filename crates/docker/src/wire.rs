@@ -42,9 +42,6 @@ use std::fmt;
 /// Labels, options, environments of drivers.
 pub(crate) type StringMap = BTreeMap<String, String>;
 
-/// Go's zero `time.Time`.
-pub(crate) const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
-
 /// Reads a document as Go's decoder does: `null` leaves a member at its zero value.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
     let mut value: Value = serde_json::from_slice(bytes)?;

@@ -145,12 +145,6 @@ wire! {
         warnings: Option<Vec<String>>,
     }
 
-    /// One changed path: 0 modified, 1 added, 2 deleted.
-    pub(crate) struct Change {
-        kind: u8,
-        path: String,
-    }
-
     /// Answer of `POST /containers/prune`.
     pub(crate) struct PruneReport {
         containers_deleted: Option<Vec<String>>,

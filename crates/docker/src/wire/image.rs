@@ -3,7 +3,6 @@
 use super::StringMap;
 use super::container::GraphDriver;
 use serde_json::{Map, Value};
-use tare_types::Descriptor;
 
 wire! {
     /// One row of `GET /images/json`.
@@ -13,8 +12,6 @@ wire! {
         id: String,
         labels: Option<StringMap>,
         parent_id: String,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        descriptor: Option<Descriptor>,
         repo_digests: Vec<String>,
         repo_tags: Vec<String>,
         shared_size: i64,
@@ -32,10 +29,6 @@ wire! {
         comment: String,
         #[serde(skip_serializing_if = "super::is_zero")]
         created: String,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        container: Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        container_config: Option<Value>,
         docker_version: String,
         author: String,
         config: Map<String, Value>,
@@ -52,8 +45,6 @@ wire! {
         #[serde(rename = "RootFS")]
         root_fs: RootFs,
         metadata: Metadata,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        descriptor: Option<Descriptor>,
     }
 
     /// The layers of an image.

@@ -1,0 +1,76 @@
+//! A container as `inspect` shows it.
+
+use crate::convert::extension::Extension;
+use crate::convert::{mounts, network, time_text};
+use crate::wire::container::{GraphDriver, Inspect, State};
+use tare_engine::state::{ContainerView, Status};
+use tare_types::ExecId;
+
+/// What the view does not hold.
+#[derive(Debug, Default)]
+pub(crate) struct Details {
+    /// Execs that are known.
+    pub(crate) execs: Vec<ExecId>,
+    /// Path of the log file, or empty.
+    pub(crate) log_path: String,
+    /// Bytes of the writable layer and of the whole root file system, if they were asked for.
+    pub(crate) sizes: Option<(i64, i64)>,
+}
+
+/// The whole document. A container that another door made has no Docker part: what the engine knows is shown.
+pub(crate) fn to_inspect(view: &ContainerView, details: Details) -> Inspect {
+    let record = &view.record;
+    let extension = Extension::from_record(record).unwrap_or_default();
+    let mut inspect = Inspect {
+        id: record.id.to_string(),
+        created: time_text(Some(record.created_at)),
+        state: to_state(view),
+        log_path: details.log_path,
+        restart_count: view.state.restart_count,
+        driver: record.snapshotter.clone(),
+        platform: "linux".to_owned(),
+        exec_ids: Some(details.execs.iter().map(ToString::to_string).collect::<Vec<_>>())
+            .filter(|execs| !execs.is_empty()),
+        graph_driver: GraphDriver { data: None, name: record.snapshotter.clone() },
+        size_rw: details.sizes.map(|(writable, _)| writable),
+        size_root_fs: details.sizes.map(|(_, whole)| whole),
+        ..Inspect::default()
+    };
+    if let Some(fields) = &record.engine {
+        let (path, args) =
+            fields.argv.split_first().map_or((String::new(), &[][..]), |(p, a)| (p.clone(), a));
+        inspect.path = path;
+        inspect.args = args.to_vec();
+        inspect.image = fields.image_id.to_string();
+        inspect.name = format!("/{}", fields.name);
+        let modes = extension.modes();
+        inspect.mounts = fields.mounts.iter().map(|mount| mounts::from_mount_point(mount, &modes)).collect();
+        inspect.network_settings =
+            network::to_settings(view, &fields.network, &fields.exposed, &extension.networking);
+    }
+    inspect.config = extension.config;
+    if inspect.config.hostname.is_empty() {
+        inspect.config.hostname =
+            record.engine.as_ref().map(|fields| fields.hostname.clone()).unwrap_or_default();
+    }
+    inspect.host_config = extension.host_config;
+    inspect
+}
+
+fn to_state(view: &ContainerView) -> State {
+    let state = &view.state;
+    State {
+        status: state.status.as_str().to_owned(),
+        // A container between two runs of its restart policy counts as running.
+        running: state.status.is_running() || state.status == Status::Restarting,
+        paused: state.status == Status::Paused,
+        restarting: state.status == Status::Restarting,
+        oom_killed: state.oom_killed,
+        dead: state.status == Status::Dead,
+        pid: state.pid,
+        exit_code: i32::try_from(state.exit_code).unwrap_or(i32::MAX),
+        error: state.error.clone(),
+        started_at: time_text(state.started_at),
+        finished_at: time_text(state.finished_at),
+    }
+}
