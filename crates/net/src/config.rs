@@ -36,7 +36,7 @@ pub struct Pool {
 }
 
 /// The lock file all daemons of a host share, unless the configuration says otherwise.
-pub const DEFAULT_HOST_LOCK: &str = "/run/lock/tare-subnets.lock";
+pub const DEFAULT_HOST_LOCK: &str = "/run/tare-subnets.lock";
 
 impl Config {
     /// Checks what the file system and the kernel would refuse late and unclearly.

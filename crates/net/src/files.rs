@@ -73,20 +73,16 @@ pub fn names_stub_resolver(host_text: &str) -> bool {
 }
 
 /// `/etc/resolv.conf` of a container in the host's network: the host's own, but for what was asked for.
-pub fn host_network_resolver(host_text: &str, options: &ResolverOptions) -> String {
+pub fn host_network_resolv_conf(host_text: &str, options: &ResolverOptions) -> String {
     resolver_text(host_text, options, |_| true)
 }
 
 /// `/etc/resolv.conf` of a container with a network of its own: the host's text without the servers it cannot
-/// reach (loopback ones, and those of IPv6 unless `ipv6`), but for what was asked for.
+/// reach (loopback ones and those of IPv6, which no network has yet), but for what was asked for.
 ///
 /// With no server left the container asks the same public ones as under docker.
-pub fn container_resolver(host_text: &str, options: &ResolverOptions, ipv6: bool) -> String {
-    let reachable = |server: &str| match parse_server(server) {
-        Some(IpAddr::V4(address)) => !address.is_loopback(),
-        Some(IpAddr::V6(address)) => ipv6 && !address.is_loopback(),
-        None => false,
-    };
+pub fn resolv_conf(host_text: &str, options: &ResolverOptions) -> String {
+    let reachable = |server: &str| server.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv4() && !ip.is_loopback());
     let mut text = resolver_text(host_text, options, reachable);
     if !text.lines().any(|line| server_of(line).is_some()) {
         for server in FALLBACK_SERVERS {
@@ -128,11 +124,6 @@ fn server_of(line: &str) -> Option<&str> {
     (words.next() == Some("nameserver")).then(|| words.next()).flatten()
 }
 
-fn parse_server(text: &str) -> Option<IpAddr> {
-    // A link-local address carries its interface: fe80::1%eth0.
-    text.split('%').next().unwrap_or(text).parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,18 +152,17 @@ mod tests {
                     nameserver 2001:db8::53\nnameserver fe80::1%eth0\nsearch example.org\noptions ndots:2\n";
         let none = ResolverOptions::default();
         assert_eq!(
-            container_resolver(host, &none, false),
+            resolv_conf(host, &none),
             "# made by hand\nnameserver 192.0.2.53\nsearch example.org\noptions ndots:2\n"
         );
-        assert!(container_resolver(host, &none, true).contains("nameserver 2001:db8::53\n"));
-        assert_eq!(host_network_resolver(host, &none), host);
+        assert_eq!(host_network_resolv_conf(host, &none), host);
     }
 
     #[test]
     fn with_no_server_left_the_public_ones_are_asked() {
         let none = ResolverOptions::default();
         for host in ["", "nameserver 127.0.0.53\n", "nameserver\nnameserver rubbish\n", "search x"] {
-            let text = container_resolver(host, &none, false);
+            let text = resolv_conf(host, &none);
             assert!(text.contains("nameserver 8.8.8.8\nnameserver 8.8.4.4\n"), "{host}: {text}");
         }
     }
@@ -187,9 +177,9 @@ mod tests {
         };
         let expected =
             "search a.example b.example\nnameserver 192.0.2.1\nnameserver 127.0.0.9\noptions timeout:1\n";
-        assert_eq!(container_resolver(host, &options, false), expected);
+        assert_eq!(resolv_conf(host, &options), expected);
         let no_search = ResolverOptions { search: vec![".".to_owned()], ..ResolverOptions::default() };
-        assert_eq!(container_resolver(host, &no_search, false), "nameserver 192.0.2.53\noptions ndots:2\n");
+        assert_eq!(resolv_conf(host, &no_search), "nameserver 192.0.2.53\noptions ndots:2\n");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::{
     net::IpAddr,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -39,7 +39,7 @@ use tare_types::{ErrorKind, port::PublishedPort};
 pub struct Networks {
     shared: Arc<Shared>,
     pool: Pool,
-    worker: Option<JoinHandle<()>>,
+    worker: Mutex<Option<JoinHandle<()>>>,
     _lock: OwnedFd,
 }
 
@@ -80,7 +80,7 @@ impl Networks {
             .name("tare-net-release".to_owned())
             .spawn(move || release::work(&run))
             .map_err(|e| Error::caused("start thread", "tare-net-release", e))?;
-        Ok(Self { shared, pool, worker: Some(worker), _lock: lock })
+        Ok(Self { shared, pool, worker: Mutex::new(Some(worker)), _lock: lock })
     }
 
     /// Makes the built-in bridge, its table and the forwarding switch, if they are not there.
@@ -294,11 +294,12 @@ impl Networks {
 
     /// Ends the background work; removes bridge and table when no container is attached.
     ///
-    /// Dropping without it ends the background work and leaves bridge and table.
+    /// Dropping without it ends the background work and leaves bridge and table. Afterwards nothing is released:
+    /// to be called when the last caller is done.
     ///
     /// # Errors
     /// The kernel's for the removal.
-    pub fn shutdown(mut self) -> Result<()> {
+    pub fn shutdown(&self) -> Result<()> {
         self.stop_worker();
         let state = self.shared.state();
         let in_use = state.records.values().any(|record| record.sandbox.endpoint.is_some());
@@ -312,10 +313,11 @@ impl Networks {
         bridges.iter().try_for_each(|name| doctor::remove_interface(&mut self.shared.route(), name))
     }
 
-    fn stop_worker(&mut self) {
+    fn stop_worker(&self) {
         self.shared.state().stop = true;
         self.shared.changed.notify_all();
-        if let Some(worker) = self.worker.take() {
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(worker) = worker {
             // A panic of the worker is not ours to continue; the journal knows what it left.
             let _joined = worker.join();
         }
