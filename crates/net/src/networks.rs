@@ -301,6 +301,7 @@ impl Networks {
     /// The kernel's for the removal.
     pub fn shutdown(&self) -> Result<()> {
         self.stop_worker();
+        self.pool.close();
         let state = self.shared.state();
         let in_use = state.records.values().any(|record| record.sandbox.endpoint.is_some());
         let bridges = state.definitions.all().iter().filter(|n| n.driver == Driver::Bridge);

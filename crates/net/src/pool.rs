@@ -47,7 +47,7 @@ pub(crate) struct ReadyNamespace {
 #[derive(Debug)]
 pub(crate) struct Pool {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl Pool {
             .name("tare-netns".to_owned())
             .spawn(move || run.work())
             .map_err(|e| Error::caused("start thread", "tare-netns", e))?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
     /// A number for a sandbox without a namespace.
@@ -137,14 +137,13 @@ impl Pool {
         };
         Err(state.failures.pop_front().unwrap_or_else(waited))
     }
-}
 
-impl Drop for Pool {
-    /// Ends the thread and removes the namespaces nobody took.
-    fn drop(&mut self) {
+    /// Ends the thread and removes the namespaces nobody took; idempotent.
+    pub(crate) fn close(&self) {
         self.shared.lock().stop = true;
         self.shared.changed.notify_all();
-        if let Some(thread) = self.thread.take() {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
             // A panic of the thread is not ours to continue; what it left is found at the next start.
             let _joined = thread.join();
         }
@@ -153,6 +152,12 @@ impl Drop for Pool {
             // What stays is found and removed at the next start.
             let _removed = remove_pin(&path);
         }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
