@@ -25,7 +25,10 @@ use std::{
     time::{Duration, Instant},
 };
 use tare_sys::netlink::{Batch, Family, Socket, route};
-use tare_types::{ErrorKind, port::PublishedPort};
+use tare_types::{
+    ErrorKind,
+    port::{Protocol, PublishedPort},
+};
 
 /// The networks of one daemon.
 ///
@@ -166,6 +169,10 @@ impl Networks {
             // its release takes it out again.
             let _journaled = state.journal.publish(number, &before);
             set_ports(&mut state, number, before);
+        } else if ports.iter().any(|port| port.protocol == Protocol::Udp) {
+            let udp = ports.iter().filter(|port| port.protocol == Protocol::Udp);
+            self.shared.state().new_udp.extend(udp.map(|port| (ip, *port)));
+            self.shared.changed.notify_all();
         }
         published
     }
@@ -280,7 +287,7 @@ impl Networks {
         let mut state = self.shared.state();
         loop {
             let releasing = || state.records.values().filter(|record| record.releasing);
-            if releasing().next().is_none() && state.stale_pins.is_empty() {
+            if releasing().next().is_none() && state.stale_pins.is_empty() && state.new_udp.is_empty() {
                 return Ok(());
             }
             let left = end.saturating_duration_since(Instant::now());

@@ -8,18 +8,21 @@ use crate::{
     Error, Result,
     journal::SandboxNumber,
     pool::{path_of, remove_pin},
-    shared::Shared,
+    shared::{Shared, State},
 };
 use rustix::io::Errno;
 use std::{
     collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, SocketAddrV4},
     sync::PoisonError,
     time::{Duration, Instant},
 };
 use tare_sys::netlink::{
     Batch, Family, Socket,
+    conntrack::{self, Flow},
     route::{self, Which},
 };
+use tare_types::port::Protocol;
 
 /// How long a pair may take to go with its namespace; the kernel needs 2 to 22 ms when nobody holds it.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -31,6 +34,8 @@ const RETRY: Duration = Duration::from_secs(1);
 struct Part {
     number: SandboxNumber,
     interface: Option<String>,
+    /// The address, where flows of UDP may know it.
+    udp: Option<Ipv4Addr>,
 }
 
 /// Works until the end is asked for and nothing is left, or what is left cannot be done.
@@ -38,6 +43,7 @@ pub(crate) fn work(shared: &Shared) {
     remove_stale_pins(shared);
     let mut failed: Vec<SandboxNumber> = Vec::new();
     while let Some(parts) = next_batch(shared, &mut failed) {
+        forget_old_flows(shared);
         if let Err(left) = release(shared, &parts) {
             failed = left;
         }
@@ -58,27 +64,70 @@ fn remove_stale_pins(shared: &Shared) {
 /// Waits for released sandboxes; what failed before comes again after a pause. `None` at the end.
 fn next_batch(shared: &Shared, failed: &mut Vec<SandboxNumber>) -> Option<Vec<Part>> {
     let mut state = shared.state();
-    let idle = |state: &mut crate::shared::State| state.queue.is_empty() && !state.stop;
+    let idle = |state: &mut State| state.queue.is_empty() && state.new_udp.is_empty() && !state.stop;
     if failed.is_empty() {
         state = shared.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
     } else {
         let waited = shared.changed.wait_timeout_while(state, RETRY, idle);
         state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        if state.stop && state.queue.is_empty() {
+        if state.stop && state.queue.is_empty() && state.new_udp.is_empty() {
             return None;
         }
         state.queue.append(failed);
     }
-    if state.queue.is_empty() {
+    if state.queue.is_empty() && state.new_udp.is_empty() {
         return None;
     }
     let queue = std::mem::take(&mut state.queue);
     let part = |number: SandboxNumber| {
         let record = state.records.get(&number)?;
-        let interface = record.sandbox.endpoint.as_ref().map(|endpoint| endpoint.interface.clone());
-        Some(Part { number, interface })
+        let endpoint = record.sandbox.endpoint.as_ref();
+        let has_udp = record.sandbox.ports.iter().any(|port| port.protocol == Protocol::Udp);
+        Some(Part {
+            number,
+            interface: endpoint.map(|endpoint| endpoint.interface.clone()),
+            udp: endpoint.map(|endpoint| endpoint.ip).filter(|_| has_udp),
+        })
     };
     Some(queue.into_iter().filter_map(part).collect())
+}
+
+/// Has the kernel forget UDP flows that began before a port was published, as a client's that kept on sending
+/// while its server was restarted: they would go on to where there is nobody.
+fn forget_old_flows(shared: &Shared) {
+    let new = shared.state().new_udp.clone();
+    if new.is_empty() {
+        return;
+    }
+    forget_flows(|flow| {
+        new.iter().any(|(ip, port)| {
+            let at = |wanted: IpAddr| wanted.is_unspecified() || wanted == IpAddr::V4(*flow.destination.ip());
+            let current = SocketAddrV4::new(*ip, port.container_port);
+            flow.destination.port() == port.host_port
+                && port.host_ip.is_none_or(at)
+                && flow.answered_by != current
+        })
+    });
+    shared.state().new_udp.drain(..new.len());
+}
+
+fn forget_flows(old: impl Fn(&Flow) -> bool) {
+    let forget = || -> std::result::Result<(), tare_sys::netlink::Error> {
+        let mut socket = Socket::open(Family::Netfilter)?;
+        for flow in
+            conntrack::flows(&mut socket, |flow| flow.protocol == Protocol::Udp.number() && old(flow))?
+        {
+            let mut batch = Batch::new();
+            conntrack::delete_flow(&mut batch, &flow);
+            match socket.execute(&mut batch) {
+                Err(error) if !error.is(Errno::NOENT) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    };
+    // Where the kernel cannot list flows (no module for it) they end by themselves, after half a minute of silence.
+    let _forgotten = forget();
 }
 
 /// Releases a batch; the error is the sandboxes that are not released.
@@ -86,6 +135,10 @@ fn release(shared: &Shared, parts: &[Part]) -> std::result::Result<(), Vec<Sandb
     let all = || parts.iter().map(|part| part.number).collect::<Vec<_>>();
     // The failure itself needs no report here: `settle` and the doctor name what stays.
     shared.firewall().flush().map_err(|_| all())?;
+    let gone: Vec<Ipv4Addr> = parts.iter().filter_map(|part| part.udp).collect();
+    if !gone.is_empty() {
+        forget_flows(|flow| gone.contains(flow.answered_by.ip()));
+    }
     let watch = watch_links();
     let directory = shared.config.namespaces();
     let (mut done, mut left) = (Vec::new(), Vec::new());

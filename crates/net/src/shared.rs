@@ -44,6 +44,8 @@ pub(crate) struct State {
     pub(crate) queue: Vec<SandboxNumber>,
     /// Ports whose elements are to go with the next transaction.
     pub(crate) withdrawn: Vec<(Ipv4Addr, Vec<PublishedPort>)>,
+    /// UDP ports that were published: flows that began before know nothing of it.
+    pub(crate) new_udp: Vec<(Ipv4Addr, PublishedPort)>,
     /// Namespace files of an earlier run that no record knows.
     pub(crate) stale_pins: Vec<PathBuf>,
     /// IPv4 forwarding was switched on here.
@@ -77,6 +79,7 @@ impl State {
             addresses: None,
             queue,
             withdrawn,
+            new_udp: Vec::new(),
             stale_pins,
             forwarding_enabled: false,
             stop: false,

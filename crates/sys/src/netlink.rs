@@ -1,10 +1,12 @@
 //! Netlink: messages built and read with checked lengths, sent in batches over one socket.
 //!
 //! [`Batch`] writes requests, [`Socket`] sends a batch in one system call and reads the answer, [`Messages`] and
-//! [`Attributes`] read replies. [`route`] and [`nftables`] name the messages of the two families that are used.
+//! [`Attributes`] read replies. [`route`], [`nftables`] and
+//! [`conntrack`] name the messages that are used.
 //! What is here is the transport of netlink(7) and its framing; what a network looks like is the caller's matter.
 
 mod batch;
+pub mod conntrack;
 mod error;
 pub mod nftables;
 mod parse;

@@ -3,7 +3,9 @@
 //! The holder of the ports is the shim's; what it carries (127.0.0.1, `[::1]`) is tested there. Here is what the
 //! table carries, with a stand-in where it matters that the port is bound on the host.
 
-use crate::host::{HOST, Host, OUTSIDE, Server, ask_tcp, ask_udp, ip, key, port, request, run, within};
+use crate::host::{
+    HOST, Host, OUTSIDE, Server, ask_tcp, ask_udp, ip, key, port, request, run, until, within,
+};
 use std::{collections::BTreeSet, net::TcpListener, time::Duration};
 use tare_net::{Networks, Sandbox};
 use tare_types::{
@@ -163,4 +165,32 @@ fn many_ports_in_one_batch() {
     networks.release(&key("a")).unwrap();
     networks.settle(Duration::from_secs(5)).unwrap();
     assert_eq!(count(), 0);
+}
+
+#[test]
+fn a_udp_client_that_never_stops_finds_the_new_server() {
+    let Some(host) = Host::enter() else { return };
+    let outside = host.outside();
+    let networks = host.networks(INSTANCE);
+    networks.prepare().unwrap();
+    // One socket, one flow: what the kernel decided for its first packet would hold for the others.
+    let client = within(&outside, || std::net::UdpSocket::bind("0.0.0.0:4000").unwrap());
+    client.connect((HOST, 5353)).unwrap();
+    client.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let answered_by = |name: &str| {
+        until(name, || {
+            let _refused = client.send(b"?");
+            let mut buffer = [0; 64];
+            client.recv(&mut buffer).is_ok_and(|n| buffer[..n].starts_with(name.as_bytes()))
+        });
+    };
+    let _refused = client.send(b"too early");
+    for name in ["first", "second"] {
+        // Another address each time, as the earlier one may still be on its way back.
+        let web = published(&networks, name, &[port(Protocol::Udp, None, 5353, 80)]);
+        let _server = Server::start(&web, name, 80);
+        answered_by(name);
+        networks.release(&key(name)).unwrap();
+    }
+    networks.settle(Duration::from_secs(5)).unwrap();
 }
