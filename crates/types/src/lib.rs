@@ -19,6 +19,7 @@ pub mod platform;
 pub mod port;
 pub mod reference;
 pub mod spec;
+pub mod specgen;
 pub mod time;
 
 pub use digest::{ChainId, DiffId, Digest};
