@@ -13,6 +13,7 @@
 //!   removes ([`ContentStore::cleanup`]).
 
 mod blob;
+mod files;
 mod ingest;
 mod ingest_info;
 mod store;

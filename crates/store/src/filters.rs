@@ -20,6 +20,11 @@ pub trait Fields {
     fn field(&self, path: &[&str]) -> Option<Cow<'_, str>>;
 }
 
+/// The value of a label for the path `labels.<key>`; a key with dots may be written with or without quotes.
+pub fn label<'a>(labels: &'a crate::Labels, key: &[&str]) -> Option<Cow<'a, str>> {
+    labels.get(&key.join(".")).map(|value| Cow::Borrowed(value.as_str()))
+}
+
 /// A parsed list of filters.
 #[derive(Debug, Clone, Default)]
 pub struct Filters(Vec<Vec<Selector>>);

@@ -19,6 +19,7 @@ pub mod layer;
 pub mod metadata;
 mod remove;
 pub mod snapshot;
+mod sync;
 
 pub use content::{BlobReader, ContentStore, Ingest, IngestOptions, IngestStatus, SealedBlob};
 pub use error::{Error, Result};

@@ -17,13 +17,17 @@ mod records;
 mod types;
 mod usage;
 
+pub(crate) use directories::make_private;
 pub use directories::Removed;
 pub use native::Native;
 pub use overlay::{Overlay, OverlayOptions};
 pub use types::{ApplyTarget, CommitOptions, Kind, PrepareRequest, SnapshotInfo, Staged, Usage};
 
 use crate::{Filters, Labels, Metadata, Result, WriteTx};
-use std::fmt::Debug;
+use std::{
+    fmt::Debug,
+    os::fd::{BorrowedFd, OwnedFd},
+};
 use tare_types::{Mount, Namespace, SnapshotKey, Timestamp};
 
 /// One way to keep snapshots. All methods are safe to call at once from many threads.
@@ -92,10 +96,10 @@ pub trait Snapshotter: Send + Sync + Debug {
 
     /// The directories of committed parents for a rebase, topmost first: to complete what a layer applied without
     /// its parent left open ([`crate::layer::Applied::settle`]).
-    fn lower_dirs(&self, namespace: &Namespace, parent: &SnapshotKey) -> Result<Vec<std::os::fd::OwnedFd>>;
+    fn lower_dirs(&self, namespace: &Namespace, parent: &SnapshotKey) -> Result<Vec<OwnedFd>>;
 
-    /// Writes out everything below the snapshotter's root: one `syncfs`, before names of new snapshots appear.
-    fn sync(&self) -> Result<()>;
+    /// The directory that holds everything: its file system is synced before names of new snapshots appear.
+    fn root(&self) -> BorrowedFd<'_>;
 
     /// The database that holds the rows.
     fn metadata(&self) -> &Metadata;
@@ -130,7 +134,7 @@ pub trait Snapshotter: Send + Sync + Debug {
             // Counted here, outside the transaction.
             options.usage = Some(self.usage(namespace, key)?);
         }
-        self.sync()?;
+        crate::sync::sync_filesystems([self.root()])?;
         self.metadata().update(|tx| self.commit_in(tx, namespace, name, key, &options))
     }
 

@@ -1,7 +1,12 @@
 //! The rows of the tables. Field names are part of the format on disk (`docs/formats/metadata.md`).
 
-use crate::{Labels, snapshot};
+use crate::{
+    Labels,
+    filters::{Fields, label},
+    snapshot,
+};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use tare_types::{ContainerId, Descriptor, Digest, LeaseId, Namespace, SandboxId, SnapshotKey, Timestamp};
 
 /// A namespace and its labels.
@@ -123,4 +128,61 @@ pub struct LeaseResource {
     pub kind: String,
     /// Digest, ingest reference, image name or snapshot key.
     pub id: String,
+}
+
+impl Fields for NamespaceRow {
+    fn field(&self, path: &[&str]) -> Option<Cow<'_, str>> {
+        match path {
+            ["name"] => Some(Cow::Borrowed(self.name.as_str())),
+            ["labels", key @ ..] => label(&self.labels, key),
+            _ => None,
+        }
+    }
+}
+
+impl Fields for ImageRow {
+    fn field(&self, path: &[&str]) -> Option<Cow<'_, str>> {
+        match path {
+            ["name"] => Some(Cow::Borrowed(&self.name)),
+            ["target", "digest"] => Some(Cow::Borrowed(self.target.digest.as_str())),
+            ["target", "mediatype"] => Some(Cow::Borrowed(&self.target.media_type)),
+            ["labels", key @ ..] => label(&self.labels, key),
+            ["annotations", key @ ..] => {
+                self.target.annotations.get(&key.join(".")).map(|value| Cow::Borrowed(value.as_str()))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Fields for ContentInfo {
+    fn field(&self, path: &[&str]) -> Option<Cow<'_, str>> {
+        match path {
+            ["digest"] => Some(Cow::Borrowed(self.digest.as_str())),
+            ["size"] => Some(Cow::Owned(self.size.to_string())),
+            ["labels", key @ ..] => label(&self.labels, key),
+            _ => None,
+        }
+    }
+}
+
+impl Fields for LeaseRow {
+    fn field(&self, path: &[&str]) -> Option<Cow<'_, str>> {
+        match path {
+            ["id"] => Some(Cow::Borrowed(self.id.as_str())),
+            ["labels", key @ ..] => label(&self.labels, key),
+            _ => None,
+        }
+    }
+}
+
+impl Fields for ContainerRow {
+    fn field(&self, path: &[&str]) -> Option<Cow<'_, str>> {
+        match path {
+            ["id"] => Some(Cow::Borrowed(self.id.as_str())),
+            ["image"] => Some(Cow::Borrowed(&self.image)),
+            ["labels", key @ ..] => label(&self.labels, key),
+            _ => None,
+        }
+    }
 }

@@ -7,7 +7,7 @@ use crate::{Error, Result, remove::remove_tree};
 use rustix::fs::{Mode, OFlags};
 use std::{
     collections::HashSet,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -120,9 +120,8 @@ impl Directories {
         Ok(count)
     }
 
-    pub(super) fn sync(&self) -> Result<()> {
-        rustix::fs::syncfs(&self.snapshots)
-            .map_err(|errno| Error::io("sync snapshots", self.root.display(), errno))
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
+        self.snapshots.as_fd()
     }
 
     fn discard(&self, id: u64) -> Result<()> {
@@ -199,7 +198,7 @@ impl Removed {
 }
 
 /// Makes a directory that only its owner can enter, with its parents.
-pub(super) fn make_private(path: &Path) -> Result<()> {
+pub(crate) fn make_private(path: &Path) -> Result<()> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     let failed = |error| Error::io("make directory", path.display(), error);
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;

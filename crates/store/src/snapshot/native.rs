@@ -7,7 +7,7 @@ use super::{
     records, usage,
 };
 use crate::{Error, Filters, Labels, Metadata, Result, Tables, WhiteoutFormat, WriteTx, copy::copy_tree};
-use std::{os::fd::OwnedFd, path::Path, sync::Arc};
+use std::{os::fd::{BorrowedFd, OwnedFd}, path::Path, sync::Arc};
 use tare_types::{Mount, Namespace, SnapshotKey, Timestamp};
 
 /// The snapshotter `native`: a new snapshot is a copy of its parent (by reflink where the file system can).
@@ -141,8 +141,8 @@ impl Snapshotter for Native {
         Ok(Vec::new())
     }
 
-    fn sync(&self) -> Result<()> {
-        self.directories.sync()
+    fn root(&self) -> BorrowedFd<'_> {
+        self.directories.root()
     }
 
     fn metadata(&self) -> &Metadata {

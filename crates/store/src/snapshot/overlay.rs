@@ -7,7 +7,7 @@ use super::{
 use crate::{Error, Filters, Labels, Metadata, Result, Tables, WhiteoutFormat, WriteTx, metadata::Table};
 use std::{
     collections::HashSet,
-    os::fd::OwnedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -190,8 +190,8 @@ impl Snapshotter for Overlay {
         chain.into_iter().map(|id| self.directories.open_fs(id)).collect()
     }
 
-    fn sync(&self) -> Result<()> {
-        self.directories.sync()
+    fn root(&self) -> BorrowedFd<'_> {
+        self.directories.root()
     }
 
     fn metadata(&self) -> &Metadata {

@@ -3,7 +3,7 @@
 use super::{CommitOptions, Kind, SnapshotInfo, Staged, Usage};
 use crate::{
     Error, Filters, Labels, Metadata, Result, Tables, WriteTx,
-    filters::Fields,
+    filters::{Fields, label},
     metadata::{LeaseResource, SnapshotRow},
 };
 use std::borrow::Cow;
@@ -15,7 +15,7 @@ impl Fields for SnapshotInfo {
             ["name"] => Some(Cow::Borrowed(self.name.as_str())),
             ["parent"] => self.parent.as_ref().map(|parent| Cow::Borrowed(parent.as_str())),
             ["kind"] => Some(Cow::Borrowed(self.kind.as_str())),
-            ["labels", key] => self.labels.get(*key).map(|value| Cow::Borrowed(value.as_str())),
+            ["labels", key @ ..] => label(&self.labels, key),
             _ => None,
         }
     }
