@@ -111,6 +111,12 @@ impl Error {
         &self.0.object
     }
 
+    /// The same error with its object named.
+    pub(crate) fn with_object(mut self, object: impl fmt::Display) -> Self {
+        self.0.object = object.to_string();
+        self
+    }
+
     /// The same error with a clean-up failure attached to its text.
     pub(crate) fn with_note(mut self, note: impl fmt::Display) -> Self {
         self.0.detail = format!("{} ({note})", self.0.detail);

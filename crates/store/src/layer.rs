@@ -7,9 +7,19 @@
 //! Not here: snapshots (who owns the directory) and content (where the bytes come from).
 
 mod applier;
+mod archive;
+mod attributes;
+mod diff;
+mod extract;
+mod inflate;
 mod limits;
+mod parents;
+mod path;
 mod pipeline;
+mod settle;
 
 pub use applier::{Applied, ApplyOptions, LayerApplier, WhiteoutFormat, apply};
+pub use archive::ArchiveWriter;
+pub use diff::{Written, write_changes, write_upper};
 pub use limits::Limits;
 pub use pipeline::LayerPipeline;

@@ -20,6 +20,7 @@ pub mod metadata;
 mod remove;
 pub mod snapshot;
 mod sync;
+mod tar;
 
 pub use content::{BlobReader, ContentStore, Ingest, IngestOptions, IngestStatus, SealedBlob};
 pub use error::{Error, Result};

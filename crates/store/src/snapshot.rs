@@ -17,8 +17,8 @@ mod records;
 mod types;
 mod usage;
 
-pub(crate) use directories::make_private;
 pub use directories::Removed;
+pub(crate) use directories::make_private;
 pub use native::Native;
 pub use overlay::{Overlay, OverlayOptions};
 pub use types::{ApplyTarget, CommitOptions, Kind, PrepareRequest, SnapshotInfo, Staged, Usage};

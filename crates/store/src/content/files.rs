@@ -84,7 +84,9 @@ impl Files {
         let file = File::from(file.map_err(failed)?);
         let kept = match self.read_info(&name) {
             // Bytes for another digest are of no use.
-            Some(old) if info.expected.is_none() || old.expected.is_none() || old.expected == info.expected => {
+            Some(old)
+                if info.expected.is_none() || old.expected.is_none() || old.expected == info.expected =>
+            {
                 IngestInfo {
                     total: if info.total == 0 { old.total } else { info.total },
                     expected: info.expected.clone().or(old.expected),
@@ -147,7 +149,11 @@ impl Files {
         Ok(found)
     }
 
-    pub(super) fn ingest(&self, namespace: &Namespace, reference: &str) -> Option<(IngestInfo, IngestStatus)> {
+    pub(super) fn ingest(
+        &self,
+        namespace: &Namespace,
+        reference: &str,
+    ) -> Option<(IngestInfo, IngestStatus)> {
         let name = IngestInfo::directory(namespace, reference);
         let info = self.read_info(&name)?;
         let status = self.status(&name, &info)?;

@@ -1,14 +1,12 @@
 //! Writing a blob: bytes, hash, checks.
 
 use super::{ContentStore, IngestStatus, files::IngestLock};
-use crate::{Error, Labels, Result, Tables, WriteTx, metadata::{ContentInfo, LeaseResource}};
-use sha2::{Digest as _, Sha256, Sha512};
-use std::{
-    fs::File,
-    os::unix::fs::FileExt,
-    sync::Arc,
-    time::SystemTime,
+use crate::{
+    Error, Labels, Result, Tables, WriteTx,
+    metadata::{ContentInfo, LeaseResource},
 };
+use sha2::{Digest as _, Sha256, Sha512};
+use std::{fs::File, os::unix::fs::FileExt, sync::Arc, time::SystemTime};
 use tare_types::{Digest, LeaseId, Namespace, Timestamp};
 
 /// Longest piece that is read at once when a resumed ingest is hashed.
@@ -71,9 +69,7 @@ impl Ingest {
     /// # Errors
     /// Those of the file system.
     pub fn truncate(&mut self) -> Result<()> {
-        self.file
-            .set_len(0)
-            .map_err(|error| Error::io("truncate ingest", &self.status.reference, error))?;
+        self.file.set_len(0).map_err(|error| Error::io("truncate ingest", &self.status.reference, error))?;
         self.hasher = Sha256::new();
         self.status.offset = 0;
         Ok(())
@@ -100,7 +96,11 @@ impl Ingest {
     /// `FailedPrecondition` when size or digest differ, as containerd answers; the ingest stays.
     pub fn seal(self, size: u64, expected: Option<&Digest>) -> Result<SealedBlob> {
         let fault = |detail: String| {
-            Err(Error::precondition("commit content", format_args!("ingest {}", self.status.reference), detail))
+            Err(Error::precondition(
+                "commit content",
+                format_args!("ingest {}", self.status.reference),
+                detail,
+            ))
         };
         if size != 0 && size != self.status.offset {
             return fault(format!("unexpected commit size {}, expected {size}", self.status.offset));

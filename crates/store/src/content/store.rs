@@ -96,7 +96,8 @@ impl ContentStore {
     /// `Unavailable` while another writer has it open; `AlreadyExists` when the namespace has the expected digest.
     /// When another namespace has it, this one gets a row and the answer is `AlreadyExists` too.
     pub fn ingest(self: &Arc<Self>, namespace: &Namespace, options: &IngestOptions<'_>) -> Result<Ingest> {
-        if options.reference.is_empty() || options.reference.len() > 4096 || options.reference.contains('\0') {
+        if options.reference.is_empty() || options.reference.len() > 4096 || options.reference.contains('\0')
+        {
             let shown: String = options.reference.chars().take(64).collect();
             return Err(Error::invalid("open ingest", shown, "a reference has 1 to 4096 bytes and no NUL"));
         }
@@ -195,7 +196,9 @@ impl ContentStore {
             blob.published = true;
         }
         let roots = snapshotters.iter().map(|snapshotter| snapshotter.root());
-        crate::sync::sync_filesystems(std::iter::once(std::os::fd::AsFd::as_fd(self.files.top())).chain(roots))
+        crate::sync::sync_filesystems(
+            std::iter::once(std::os::fd::AsFd::as_fd(self.files.top())).chain(roots),
+        )
     }
 
     /// One blob alone: its own fdatasync and its directory's fsync, and nobody else's bytes.
@@ -215,7 +218,9 @@ impl ContentStore {
         self.files.empty_trash()?;
         let mut count = self.files.remove_broken_ingests()?;
         for (digest, time) in self.files.blobs_on_disk()? {
-            if now.seconds.saturating_sub(time.seconds) > IngestInfo::LIFETIME && self.remove_unused(&digest)? {
+            if now.seconds.saturating_sub(time.seconds) > IngestInfo::LIFETIME
+                && self.remove_unused(&digest)?
+            {
                 count += 1;
             }
         }

@@ -1,9 +1,10 @@
 //! Applying one layer to a directory.
 
-use super::Limits;
-use crate::{Error, Result, snapshot::Usage};
+use super::{Limits, extract::Extractor, inflate::Inflater};
+use crate::{Error, Result, snapshot::Usage, tar::Parser};
+use sha2::{Digest as _, Sha256};
 use std::{io::Read, os::fd::OwnedFd};
-use tare_types::{DiffId, Digest};
+use tare_types::{DiffId, Digest, ErrorKind};
 
 /// How deletions are written into the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,15 +38,10 @@ pub struct Applied {
     pub entries: u64,
     /// What it takes on disk, as counted while writing.
     pub usage: Usage,
-}
-
-impl Applied {
-    /// Completes what depends on the parents of a layer that was applied without them: owners and modes of
-    /// directories that the archive does not describe, hard links to files of lower layers.
-    /// Cheap when there is nothing. `lowers` topmost first.
-    pub fn settle(&mut self, _root: &OwnedFd, _lowers: &[OwnedFd]) -> Result<()> {
-        Ok(())
-    }
+    /// Directories that the archive does not describe, in no order.
+    pub(super) implicit: Vec<Vec<u8>>,
+    /// Hard links whose target is not in the archive: link, target.
+    pub(super) deferred: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// Applies a layer that is pushed in, in order, in pieces of any size.
@@ -53,38 +49,136 @@ impl Applied {
 /// Compression is recognised by the first bytes. Dropping it in the middle leaves a partly filled directory, which
 /// belongs to an active snapshot and goes with it.
 #[derive(Debug)]
-pub struct LayerApplier {}
+pub struct LayerApplier {
+    inflater: Inflater,
+    buffer: Vec<u8>,
+    pub(super) unpacker: Unpacker,
+    /// Compressed bytes so far.
+    compressed: u64,
+}
 
 impl LayerApplier {
     /// An applier that writes below `root`.
-    pub fn new(_root: OwnedFd, _options: ApplyOptions) -> Result<Self> {
-        Ok(Self {})
+    ///
+    /// # Errors
+    /// When `root` is no directory.
+    pub fn new(root: OwnedFd, options: ApplyOptions) -> Result<Self> {
+        Ok(Self {
+            inflater: Inflater::new(),
+            buffer: Vec::new(),
+            unpacker: Unpacker::new(root, options)?,
+            compressed: 0,
+        })
     }
 
     /// The next compressed bytes.
     ///
     /// # Errors
-    /// `InvalidArgument` for a malformed or hostile archive (entry and reason), `ResourceExhausted` for a limit or
-    /// a full disk. After an error the applier is of no use.
-    pub fn write(&mut self, _bytes: &[u8]) -> Result<()> {
-        Err(Error::unimplemented("apply layer", ""))
+    /// `InvalidArgument` for a malformed or hostile archive (entry and reason), `DataLoss` for a damaged stream,
+    /// `ResourceExhausted` for a limit or a full disk. After an error the applier is of no use.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.compressed += bytes.len() as u64;
+        let Self { inflater, buffer, unpacker, compressed } = self;
+        inflater.push(bytes, buffer, &mut |piece| unpacker.push(piece, *compressed))
     }
 
     /// The end of the compressed bytes: checks that the archive is complete and sets times of directories.
+    ///
+    /// # Errors
+    /// `DataLoss` when the stream is cut off; those of [`LayerApplier::write`].
     pub fn finish(self) -> Result<Applied> {
-        Ok(Applied { diff_id: DiffId(Digest::of_bytes(b"")), size: 0, entries: 0, usage: Usage::default() })
+        let Self { inflater, mut buffer, mut unpacker, compressed } = self;
+        inflater.finish(&mut buffer, &mut |piece| unpacker.push(piece, compressed))?;
+        unpacker.finish()
+    }
+
+    pub(super) fn into_parts(self) -> (Inflater, Unpacker) {
+        (self.inflater, self.unpacker)
+    }
+}
+
+/// The half behind decompression: hash, parse, extract.
+#[derive(Debug)]
+pub(super) struct Unpacker {
+    hasher: Sha256,
+    parser: Parser,
+    extractor: Extractor,
+    limits: Limits,
+    size: u64,
+}
+
+impl Unpacker {
+    fn new(root: OwnedFd, options: ApplyOptions) -> Result<Self> {
+        Ok(Self {
+            hasher: Sha256::new(),
+            parser: Parser::new(),
+            extractor: Extractor::new(root, options.whiteouts, options.limits)?,
+            limits: options.limits,
+            size: 0,
+        })
+    }
+
+    /// The next bytes of the archive, which came out of `compressed` bytes so far.
+    pub(super) fn push(&mut self, bytes: &[u8], compressed: u64) -> Result<()> {
+        self.size += bytes.len() as u64;
+        self.check_size(compressed)?;
+        self.hasher.update(bytes);
+        let outcome = self.parser.push(bytes, &mut self.extractor);
+        outcome.and_then(|()| self.check_size(compressed)).map_err(|error| self.in_entry(error))
+    }
+
+    pub(super) fn finish(mut self) -> Result<Applied> {
+        self.parser.finish().map_err(|fault| {
+            Error::data_loss("apply layer", format_args!("entry {:?}", self.parser.current()), fault.0)
+        })?;
+        self.extractor.finish()?;
+        let hash: [u8; 32] = self.hasher.finalize().into();
+        Ok(Applied {
+            diff_id: DiffId(Digest::from_sha256(&hash)),
+            size: self.size,
+            entries: self.extractor.entries,
+            usage: self.extractor.usage,
+            implicit: std::mem::take(&mut self.extractor.parents.implicit).into_iter().collect(),
+            deferred: std::mem::take(&mut self.extractor.deferred),
+        })
+    }
+
+    fn check_size(&self, compressed: u64) -> Result<()> {
+        let Limits { max_bytes, max_ratio, ratio_floor, .. } = self.limits;
+        let exhausted = |text| Err(Error::new(ErrorKind::ResourceExhausted, "apply layer", "", text));
+        let total = self.size.saturating_add(self.extractor.holes);
+        if total > max_bytes {
+            return exhausted(format!("it has more than {max_bytes} bytes (max_bytes)"));
+        }
+        if total > ratio_floor && total / max_ratio.max(1) > compressed {
+            return exhausted(format!(
+                "{compressed} bytes unpack to more than {total}, a ratio above {max_ratio} (max_ratio)"
+            ));
+        }
+        Ok(())
+    }
+
+    fn in_entry(&self, error: Error) -> Error {
+        match error.object().is_empty() {
+            true => error.with_object(format_args!("entry {:?}", self.parser.current())),
+            false => error,
+        }
     }
 }
 
 /// Applies a layer from a reader.
+///
+/// # Errors
+/// As [`LayerApplier::write`]; those of the reader.
 pub fn apply(mut reader: impl Read, root: OwnedFd, options: ApplyOptions) -> Result<Applied> {
     let mut applier = LayerApplier::new(root, options)?;
     let mut buffer = vec![0; 256 << 10];
     loop {
-        let count = reader.read(&mut buffer).map_err(|error| Error::io("read layer", "", error))?;
-        if count == 0 {
-            return applier.finish();
+        match reader.read(&mut buffer) {
+            Ok(0) => return applier.finish(),
+            Ok(count) => applier.write(&buffer[..count])?,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::io("read layer", "", error)),
         }
-        applier.write(&buffer[..count])?;
     }
 }

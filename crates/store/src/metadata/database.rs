@@ -47,6 +47,7 @@ pub struct Metadata {
     group: Mutex<Group>,
     flushed: Condvar,
     commits: AtomicU64,
+    generation: AtomicU64,
     syncs: Arc<AtomicU64>,
 }
 
@@ -96,6 +97,7 @@ impl Metadata {
             group: Mutex::new(Group::default()),
             flushed: Condvar::new(),
             commits: AtomicU64::new(0),
+            generation: AtomicU64::new(0),
             syncs: Arc::new(AtomicU64::new(0)),
         };
         metadata.reopen()?;
@@ -115,6 +117,12 @@ impl Metadata {
     /// fdatasync calls on the file since it was opened.
     pub fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::Relaxed)
+    }
+
+    /// Counts transactions that changed something. Equal numbers around a [`Metadata::read`] and at the start of an
+    /// `update` mean that nothing came in between.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
     }
 
     /// A consistent view of all tables.
@@ -206,6 +214,7 @@ impl Metadata {
             .set_durability(durability)
             .map_err(|error| Error::other(ErrorKind::Internal, "commit", self.path.display(), error))?;
         transaction.commit().map_err(|error| self.give_up(group, &error))?;
+        self.generation.fetch_add(1, Ordering::SeqCst);
         group.last += 1;
         if matches!(durability, Durability::Immediate) {
             group.durable = group.last;

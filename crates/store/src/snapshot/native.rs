@@ -7,7 +7,11 @@ use super::{
     records, usage,
 };
 use crate::{Error, Filters, Labels, Metadata, Result, Tables, WhiteoutFormat, WriteTx, copy::copy_tree};
-use std::{os::fd::{BorrowedFd, OwnedFd}, path::Path, sync::Arc};
+use std::{
+    os::fd::{BorrowedFd, OwnedFd},
+    path::Path,
+    sync::Arc,
+};
 use tare_types::{Mount, Namespace, SnapshotKey, Timestamp};
 
 /// The snapshotter `native`: a new snapshot is a copy of its parent (by reflink where the file system can).
