@@ -1,0 +1,159 @@
+//! One attached client: messages of the shim's Attach stream ⇄ chunks.
+
+use super::{Shim, client::failed, convert};
+use crate::{
+    Error, Result,
+    attach::{AttachOptions, AttachOutput, AttachStdin, Attachment, Chunk, Input, Stream},
+    key::Key,
+    tasks::ProcessExit,
+};
+use bytes::Bytes;
+use tare_api::{
+    tare::shim::v1::{
+        AttachEnd, AttachOpen, AttachRequest, AttachResponse, attach_end::Reason, attach_request, attach_response,
+    },
+    ttrpc::{StreamReceiver, StreamSender},
+};
+use tare_types::{ContainerId, ErrorKind, ExecId};
+use tokio::sync::{mpsc, oneshot};
+
+/// Chunks that wait for a client; the shim's bounded buffer comes behind them.
+const CHUNKS: usize = 16;
+
+/// The engine's ends of an attachment; the client's ends are an [`Attachment`].
+#[derive(Debug)]
+pub(crate) struct Ends {
+    output: mpsc::Sender<Result<Chunk>>,
+    input: Option<mpsc::Receiver<Input>>,
+    options: AttachOptions,
+}
+
+/// An attachment and the engine's ends of it.
+pub(crate) fn pair(options: AttachOptions, tty: bool, stdin: bool) -> (Attachment, Ends) {
+    let (output, chunks) = mpsc::channel(CHUNKS);
+    let (stdin, input) = if stdin && options.stdin {
+        let (sender, receiver) = mpsc::channel(CHUNKS);
+        (Some(AttachStdin { input: sender }), Some(receiver))
+    } else {
+        (None, None)
+    };
+    (Attachment { tty, stdin, output: AttachOutput { chunks } }, Ends { output, input, options })
+}
+
+/// An attachment that the shim has accepted; [`Open::carry`] moves the bytes.
+pub(crate) struct Open {
+    sender: StreamSender,
+    receiver: StreamReceiver,
+    /// The process, 0 when it is not started.
+    pub(crate) pid: u32,
+    key: Key,
+}
+
+impl Open {
+    /// Attaches to a process; with `start` the shim starts it then.
+    pub(crate) async fn new(
+        shim: &Shim,
+        id: &ContainerId,
+        exec: Option<&ExecId>,
+        options: AttachOptions,
+        start: bool,
+        deadline: std::time::Duration,
+    ) -> Result<Self> {
+        let stream = shim.open_attach().await?;
+        let (sender, mut receiver) = (stream.sender, stream.receiver);
+        let open = AttachOpen {
+            id: id.to_string(),
+            exec_id: exec.map(ToString::to_string).unwrap_or_default(),
+            stdin: options.stdin,
+            stdout: options.stdout,
+            stderr: options.stderr,
+            start,
+        };
+        let gone = |status| failed(if start { "start" } else { "attach to" }, &shim.key, status);
+        sender.send(&AttachRequest { message: Some(attach_request::Message::Open(open)) }).await.map_err(gone)?;
+        let answer = tokio::time::timeout(deadline, receiver.next::<AttachResponse>()).await.map_err(|_| {
+            let detail = format!("the shim did not answer within {deadline:?}");
+            Error::new(ErrorKind::DeadlineExceeded, "attach to", "task", id.as_str(), detail)
+        })?;
+        match answer.map_err(gone)?.and_then(|answer| answer.message) {
+            Some(attach_response::Message::Opened(opened)) => {
+                Ok(Self { sender, receiver, pid: opened.pid, key: shim.key.clone() })
+            }
+            _ => Err(Error::new(ErrorKind::Internal, "attach to", "task", id.as_str(), "the shim did not open")),
+        }
+    }
+
+    /// Moves bytes until the output ends or the client leaves. `exited` learns the exit if the shim tells it.
+    pub(crate) async fn carry(self, ends: Ends, exited: Option<oneshot::Sender<ProcessExit>>) {
+        let Ends { output, input, options: _ } = ends;
+        let (sender, mut receiver, key) = (self.sender, self.receiver, self.key);
+        let feeding = feed(sender.clone(), input);
+        let reading = async {
+            loop {
+                let message = match receiver.next::<AttachResponse>().await {
+                    Ok(Some(answer)) => answer.message,
+                    Ok(None) => return None,
+                    Err(status) => {
+                        // A client that left needs no error.
+                        output.send(Err(failed("attach to", &key, status))).await.unwrap_or_default();
+                        return None;
+                    }
+                };
+                let chunk = match message {
+                    Some(attach_response::Message::Stdout(bytes)) => (Stream::Stdout, bytes),
+                    Some(attach_response::Message::Stderr(bytes)) => (Stream::Stderr, bytes),
+                    Some(attach_response::Message::End(end)) => return Some(end),
+                    Some(attach_response::Message::Opened(_)) | None => continue,
+                };
+                let chunk = Chunk { stream: chunk.0, bytes: Bytes::from(chunk.1) };
+                if !chunk.bytes.is_empty() && output.send(Ok(chunk)).await.is_err() {
+                    return None;
+                }
+            }
+        };
+        let end = tokio::select! {
+            end = reading => end,
+            () = output.closed() => None,
+            // Never ends by itself: stdin may end long before the output.
+            never = feeding => match never {},
+        };
+        finish(end, &key, &output, exited).await;
+        // Fails when the shim has ended the stream already.
+        sender.close().await.unwrap_or_default();
+    }
+}
+
+async fn finish(
+    end: Option<AttachEnd>,
+    key: &Key,
+    output: &mpsc::Sender<Result<Chunk>>,
+    exited: Option<oneshot::Sender<ProcessExit>>,
+) {
+    let Some(end) = end else { return };
+    if end.reason() == Reason::CutOff {
+        let detail = "the client read too slowly and was cut off";
+        let error = Error::new(ErrorKind::ResourceExhausted, "attach to", "task", key.id.as_str(), detail);
+        output.send(Err(error)).await.unwrap_or_default();
+    }
+    if let (true, Some(exited)) = (end.exited, exited) {
+        // Nobody waits any more: the exit is known by other ways too.
+        exited.send(convert::exit(0, end.exit_status, end.exited_at)).unwrap_or_default();
+    }
+}
+
+/// Sends what the client types; stays pending after its end.
+async fn feed(sender: StreamSender, input: Option<mpsc::Receiver<Input>>) -> std::convert::Infallible {
+    if let Some(mut input) = input {
+        while let Some(item) = input.recv().await {
+            let (message, last) = match item {
+                Input::Bytes(bytes) => (attach_request::Message::Stdin(bytes.to_vec()), false),
+                Input::Close => (attach_request::Message::CloseStdin(()), true),
+            };
+            // The process may have ended: its output ends next, which says it.
+            if sender.send(&AttachRequest { message: Some(message) }).await.is_err() || last {
+                break;
+            }
+        }
+    }
+    std::future::pending().await
+}
