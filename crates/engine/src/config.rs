@@ -27,7 +27,9 @@ pub struct EngineConfig {
     pub insecure_registries: Vec<String>,
     /// Layers fetched at once per pull.
     pub max_concurrent_downloads: usize,
-    /// First address pool of the built-in bridge as CIDR; empty chooses a free one.
+    /// Network namespaces kept ready for the next containers.
+    pub ready_namespaces: usize,
+    /// Subnet of the built-in bridge as CIDR; empty chooses a free one.
     pub bridge_subnet: String,
     /// Log driver and options of a container that names none.
     pub log: crate::request::LogConfig,

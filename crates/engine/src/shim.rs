@@ -10,6 +10,7 @@ pub(crate) mod bundle;
 pub(crate) mod client;
 pub(crate) mod convert;
 pub(crate) mod listener;
+pub(crate) mod options;
 pub(crate) mod resolve;
 
 pub(crate) use client::Shim;

@@ -1,0 +1,186 @@
+//! A container's network around its run: attached before, published when the shim holds the ports, released after.
+
+use crate::{
+    Engine, Error, Result,
+    entry::Entry,
+    network::EndpointState,
+    record::EngineFields,
+    request::{NetworkMode, PortMapping, Protocol},
+    shim::Shim,
+    stores::blocking,
+};
+use std::{net::IpAddr, sync::Arc};
+use tare_api::tare::shim::v1::{BoundPort, PortBinding};
+use tare_net::{AttachRequest, ContainerKey, Sandbox};
+use tare_types::{ErrorKind, port::PublishedPort};
+
+/// The key of a container at the networks.
+pub(crate) fn key(entry: &Entry) -> ContainerKey {
+    ContainerKey { namespace: entry.key.namespace.clone(), id: entry.key.id.clone() }
+}
+
+pub(crate) fn failed(operation: &'static str, entry: &Entry, error: tare_net::Error) -> Error {
+    Error::new(error.kind(), operation, "container", entry.key.id.as_str(), "network").with_source(error)
+}
+
+/// The name under which the networks know a mode; `None` for another container's network.
+fn network_name(mode: &NetworkMode) -> Option<&str> {
+    match mode {
+        NetworkMode::Bridge => Some("bridge"),
+        NetworkMode::None => Some("none"),
+        NetworkMode::Host => Some("host"),
+        NetworkMode::Named(name) => Some(name),
+        NetworkMode::Container(_) => None,
+    }
+}
+
+/// Gives a container its network. Blocks on the kernel: to be called on a blocking thread.
+pub(crate) fn attach(engine: &Engine, entry: &Entry, fields: &EngineFields) -> Result<EndpointState> {
+    let Some(network) = network_name(&fields.network.mode) else {
+        return join(engine, entry, fields);
+    };
+    let invalid = |what: &'static str, value: String| {
+        Error::new(ErrorKind::InvalidArgument, "attach", what, value, "it is not of the network's kind")
+    };
+    let ip = match fields.network.ipv4_address {
+        None => None,
+        Some(IpAddr::V4(address)) => Some(address),
+        Some(address) => return Err(invalid("address", address.to_string())),
+    };
+    let mac = match &fields.network.mac_address {
+        None => None,
+        Some(text) => Some(text.parse().map_err(|_| invalid("MAC address", text.clone()))?),
+    };
+    let request = AttachRequest {
+        container: key(entry),
+        network: network.to_owned(),
+        name: fields.name.clone(),
+        ip,
+        mac,
+    };
+    let networks = &engine.inner().networks;
+    let sandbox = match networks.attach(&request) {
+        // Left by a run whose release never came: this run has the turn.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            networks.release(&request.container).map_err(|error| failed("release", entry, error))?;
+            networks.attach(&request)
+        }
+        other => other,
+    };
+    let sandbox = sandbox.map_err(|error| failed("attach", entry, error))?;
+    let name = networks.inspect(&sandbox.network).map_or_else(|_| network.to_owned(), |network| network.name);
+    Ok(state(name, sandbox))
+}
+
+/// The network of another container.
+fn join(engine: &Engine, entry: &Entry, fields: &EngineFields) -> Result<EndpointState> {
+    let NetworkMode::Container(reference) = &fields.network.mode else {
+        return Ok(EndpointState::default());
+    };
+    let other = engine.entry("join network of", &entry.key.namespace, reference)?;
+    let pid = other.running_task().map(|task| task.init.pid()).filter(|pid| *pid != 0).ok_or_else(|| {
+        let detail = "it does not run";
+        Error::new(ErrorKind::FailedPrecondition, "join network of", "container", reference.as_str(), detail)
+    })?;
+    let mut state = other.live().endpoint.clone().unwrap_or_default();
+    state.network = format!("container:{}", other.key.id);
+    state.netns = format!("/proc/{pid}/ns/net");
+    state.ports.clear();
+    Ok(state)
+}
+
+fn state(network: String, sandbox: Sandbox) -> EndpointState {
+    let mut state = EndpointState {
+        network,
+        network_id: sandbox.network,
+        netns: sandbox.path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
+        ..EndpointState::default()
+    };
+    if let Some(endpoint) = sandbox.endpoint {
+        state.endpoint_id = endpoint.id;
+        state.ip_address = Some(endpoint.ip.into());
+        state.prefix_length = endpoint.prefix;
+        state.gateway = endpoint.gateway.map(Into::into);
+        state.mac_address = endpoint.mac.to_string();
+    }
+    state
+}
+
+/// Ports a container asks for, ranges and exposed ones resolved to single mappings.
+pub(crate) fn wanted_ports(fields: &EngineFields) -> Result<Vec<PortMapping>> {
+    let mut wanted = fields.network.ports.clone();
+    if fields.network.publish_all {
+        for exposed in &fields.exposed {
+            let (port, protocol) = PublishedPort::parse_container_port(exposed)?;
+            let protocol = match protocol {
+                tare_types::port::Protocol::Tcp => Protocol::Tcp,
+                tare_types::port::Protocol::Udp => Protocol::Udp,
+            };
+            let known = wanted.iter().any(|p| p.container_port == port && p.protocol == protocol);
+            if !known {
+                let mapping =
+                    PortMapping { host_ip: None, host_ports: (0, 0), container_port: port, protocol };
+                wanted.push(mapping);
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+/// Has the shim hold the ports of a container and the kernel lead their traffic to it.
+pub(crate) async fn publish(
+    engine: &Engine,
+    entry: &Arc<Entry>,
+    shim: &Shim,
+    state: &mut EndpointState,
+    wanted: &[PortMapping],
+) -> Result<()> {
+    let Some(address) = state.ip_address else { return Ok(()) };
+    let binding = |port: &PortMapping| PortBinding {
+        protocol: port.protocol.as_str().to_owned(),
+        host_ip: port.host_ip.map(|ip| ip.to_string()).unwrap_or_default(),
+        host_port: port.host_ports.0.into(),
+        host_port_end: port.host_ports.1.into(),
+        container_ip: address.to_string(),
+        container_port: port.container_port.into(),
+    };
+    let bound = shim.bind_ports(&entry.key.id, wanted.iter().map(binding).collect()).await?;
+    state.ports = bound.iter().filter_map(|port| mapping(port, wanted)).collect();
+    let published: Vec<PublishedPort> = wanted.iter().enumerate().filter_map(|(index, port)| {
+        let host = bound.iter().find(|bound| bound.binding as usize == index)?;
+        Some(PublishedPort {
+            protocol: match port.protocol {
+                Protocol::Udp => tare_types::port::Protocol::Udp,
+                Protocol::Tcp | Protocol::Sctp => tare_types::port::Protocol::Tcp,
+            },
+            host_ip: port.host_ip,
+            host_port: u16::try_from(host.host_port).ok()?,
+            container_port: port.container_port,
+        })
+    }).collect();
+    let (networks, entry) = (engine.inner().networks.clone(), entry.clone());
+    blocking("publish ports", move || {
+        networks.publish(&key(&entry), &published).map_err(|error| failed("publish ports of", &entry, error))
+    })
+    .await
+}
+
+/// One bound socket as a mapping, with the port that was given.
+fn mapping(bound: &BoundPort, wanted: &[PortMapping]) -> Option<PortMapping> {
+    let asked = wanted.get(bound.binding as usize)?;
+    let port = u16::try_from(bound.host_port).ok()?;
+    Some(PortMapping { host_ip: bound.host_ip.parse().ok(), host_ports: (port, port), ..asked.clone() })
+}
+
+/// Releases a container's network. The entry in the journal is made when this returns; the kernel follows.
+pub(crate) async fn release(engine: &Engine, entry: &Arc<Entry>) {
+    entry.live().endpoint = None;
+    let (networks, entry) = (engine.inner().networks.clone(), entry.clone());
+    let released = blocking("release network", move || {
+        networks.release(&key(&entry)).map_err(|error| failed("release", &entry, error))
+    })
+    .await;
+    if let Err(error) = released {
+        tracing::error!(%error, "a network stays attached until the daemon starts again");
+    }
+}

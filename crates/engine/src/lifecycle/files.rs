@@ -1,0 +1,114 @@
+//! The files that the daemon gives a container: /etc/hostname, /etc/hosts, /etc/resolv.conf.
+//!
+//! They lie in the container's directory below the root, not on the state's tmpfs: a container can write to them, and
+//! must not fill the memory of the host. Written anew at each start, as Docker does; nothing is synced.
+
+use crate::{Error, Result, network::EndpointState, record::EngineFields};
+use std::{fs, io, net::IpAddr, os::unix::fs::DirBuilderExt, path::Path};
+use tare_net::files;
+use tare_types::ErrorKind;
+
+/// Names of the files, and where they appear in the container.
+pub(crate) const FILES: [(&str, &str); 3] =
+    [("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")];
+
+/// Makes the container's directory, 0710 as Docker's.
+pub(crate) fn make_directory(directory: &Path) -> Result<()> {
+    let made = match fs::DirBuilder::new().mode(0o710).create(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::DirBuilder::new().mode(0o710).recursive(true).create(directory)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    };
+    made.map_err(|error| failed("make", directory, error))
+}
+
+/// Writes the files for a run.
+pub(crate) fn write(directory: &Path, fields: &EngineFields, endpoint: &EndpointState) -> Result<()> {
+    let host_network = endpoint.network == "host";
+    let extra = extra_hosts(fields, endpoint)?;
+    let hosts = if host_network {
+        files::host_network_hosts(&fs::read_to_string("/etc/hosts").unwrap_or_default(), &extra)
+    } else {
+        let own: Vec<_> = endpoint
+            .ip_address
+            .map(|address| files::HostEntry { address, names: own_names(fields) })
+            .into_iter()
+            .collect();
+        files::hosts(&extra, &own)
+    };
+    let resolver = files::ResolverOptions {
+        servers: fields.network.dns.clone(),
+        search: fields.network.dns_search.clone(),
+        options: fields.network.dns_options.clone(),
+    };
+    let host_text = host_resolver();
+    let resolv = if host_network && resolver == files::ResolverOptions::default() {
+        host_text
+    } else {
+        files::resolv_conf(&host_text, &resolver)
+    };
+    put(directory, "hosts", &hosts)?;
+    put(directory, "hostname", &files::hostname(&fields.hostname))?;
+    put(directory, "resolv.conf", &resolv)
+}
+
+/// The host's resolv.conf; that of systemd-resolved behind its stub where the stub's address is of no use inside.
+fn host_resolver() -> String {
+    let text = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let stub_only = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("nameserver"))
+        .map(str::trim)
+        .all(|server| server == "127.0.0.53");
+    if stub_only && text.contains("127.0.0.53") {
+        return fs::read_to_string("/run/systemd/resolve/resolv.conf").unwrap_or(text);
+    }
+    text
+}
+
+fn own_names(fields: &EngineFields) -> Vec<String> {
+    match fields.hostname.split_once('.') {
+        Some((short, _)) => vec![fields.hostname.clone(), short.to_owned()],
+        None => vec![fields.hostname.clone()],
+    }
+}
+
+/// `name:address` as the user gave them; `host-gateway` is the bridge.
+fn extra_hosts(fields: &EngineFields, endpoint: &EndpointState) -> Result<Vec<files::HostEntry>> {
+    let invalid = |entry: &str| {
+        Error::new(ErrorKind::InvalidArgument, "use", "extra host", entry, "it must be NAME:ADDRESS")
+    };
+    fields
+        .network
+        .extra_hosts
+        .iter()
+        .map(|entry| {
+            let (name, address) = entry.split_once([':', '=']).ok_or_else(|| invalid(entry))?;
+            let address: IpAddr = match address {
+                "host-gateway" => endpoint.gateway.unwrap_or(IpAddr::from([127, 0, 0, 1])),
+                text => text
+                    .trim_start_matches('[')
+                    .trim_end_matches(']')
+                    .parse()
+                    .map_err(|_| invalid(entry))?,
+            };
+            Ok(files::HostEntry { address, names: vec![name.to_owned()] })
+        })
+        .collect()
+}
+
+/// Writes one file in place: it may be bind-mounted where another container shares this one's network.
+fn put(directory: &Path, name: &str, text: &str) -> Result<()> {
+    let path = directory.join(name);
+    fs::write(&path, text).map_err(|error| failed("write", &path, error))
+}
+
+fn failed(operation: &'static str, path: &Path, error: io::Error) -> Error {
+    let kind = match error.kind() {
+        io::ErrorKind::StorageFull => ErrorKind::ResourceExhausted,
+        _ => ErrorKind::Internal,
+    };
+    Error::new(kind, operation, "file", path.display().to_string(), "").with_source(error)
+}

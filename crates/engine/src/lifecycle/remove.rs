@@ -1,0 +1,150 @@
+//! Removal of a driven container: record and snapshot in one durable commit, then what they named.
+
+use crate::{
+    Engine, Error, Result,
+    containers::RemoveOptions,
+    entry::Entry,
+    events::Body,
+    lifecycle::{connect, exit, stop, task},
+    state::Status,
+    stores::blocking,
+    task::Task,
+};
+use std::{path::Path, sync::Arc};
+use tare_types::{ErrorKind, SnapshotKey};
+
+/// Removes a container for its user. The caller holds the turn.
+pub(crate) async fn remove(engine: &Engine, entry: &Arc<Entry>, options: RemoveOptions) -> Result<()> {
+    if entry.live().removed {
+        return Err(Error::not_found("remove", "container", entry.key.id.as_str()));
+    }
+    if !entry.is_driven() {
+        return Err(stop::foreign("remove", entry));
+    }
+    if let Some(task) = entry.running_task() {
+        if !options.force {
+            let word = entry.live().state.status.as_str();
+            return Err(stop::precondition("remove", entry, &format!("container is {word}"))
+                .with_hint("stop the container before removing or force remove"));
+        }
+        entry.live().stopped = true;
+        stop::kill_and_wait(&task).await?;
+    }
+    if entry.live().restart.is_some() && !options.force {
+        return Err(stop::precondition("remove", entry, "container is restarting")
+            .with_hint("stop the container before removing or force remove"));
+    }
+    exit::cancel_restart(entry);
+    let task = entry.task();
+    remove_settled(engine, entry, options.volumes, task.as_ref()).await
+}
+
+/// Removes a container whose program has ended, with its task if it still has one. The caller holds the turn.
+///
+/// The commit and the shim's clean-up go on at the same time: the daemon that dies between them finds a bundle
+/// without a record and cleans it up.
+pub(crate) async fn remove_settled(
+    engine: &Engine,
+    entry: &Arc<Entry>,
+    volumes: bool,
+    task: Option<&Arc<Task>>,
+) -> Result<()> {
+    entry.live().state.status = Status::Removing;
+    let letting_go = async {
+        if let Some(task) = task {
+            if let Err(error) = task::delete(engine, entry, task).await {
+                tracing::error!(container = %entry.key, %error, "the task could not be deleted");
+            }
+        }
+        connect::release(engine, entry).await;
+    };
+    let (committed, ()) = tokio::join!(commit_removal(engine, entry), letting_go);
+    let removed = match committed {
+        Ok(removed) => removed,
+        Err(error) => {
+            entry.live().state.status = Status::Dead;
+            return Err(error);
+        }
+    };
+    let record = entry.record();
+    engine.inner().roster.remove(&entry.key);
+    let execs = std::mem::take(&mut entry.live().execs);
+    for id in execs.keys() {
+        engine.execs().remove(id);
+    }
+    engine.publish(entry, Body::ContainerDeleted { id: entry.key.id.to_string() });
+    {
+        let mut live = entry.live();
+        live.removed = true;
+        live.pending.clear();
+        let status = live.last_exit();
+        live.tell_removed(&status);
+    }
+    // The record is gone; what it named is litter from here on, removed after the answer or at the next start.
+    let (directory, key) = (engine.container_directory(&entry.key), entry.key.clone());
+    let facet = engine.volumes();
+    engine.spawn(async move {
+        let cleaned = blocking("remove files of container", move || {
+            removed.map_or(Ok(()), tare_store::snapshot::Removed::discard)?;
+            remove_directory(&directory)
+        })
+        .await;
+        if let Err(error) = cleaned {
+            tracing::warn!(container = %key, %error, "files stay until the daemon starts again");
+        }
+        if let Some(fields) = record.engine.as_ref().filter(|_| volumes) {
+            for mount in fields.mounts.iter().filter(|mount| mount.anonymous) {
+                // One that another container has taken up stays.
+                match facet.remove(&mount.name, false).await {
+                    Err(error) if error.kind() != ErrorKind::FailedPrecondition => {
+                        tracing::warn!(volume = mount.name, %error, "an anonymous volume stays");
+                    }
+                    _ => {}
+                }
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Removes the rows of container and snapshot in one durable commit.
+async fn commit_removal(
+    engine: &Engine,
+    entry: &Arc<Entry>,
+) -> Result<Option<tare_store::snapshot::Removed>> {
+    let (stores, record) = (engine.stores().clone(), entry.record());
+    blocking("remove record of container", move || {
+        let snapshot = match record.snapshot_key.as_str() {
+            "" => None,
+            key => Some((stores.snapshotter(&record.snapshotter)?.clone(), SnapshotKey::new(key)?)),
+        };
+        let removed = stores.metadata.update(|tx| {
+            tx.remove_container(&record.namespace, &record.id)?;
+            match &snapshot {
+                None => Ok(None),
+                Some((snapshotter, key)) => match snapshotter.remove_in(tx, &record.namespace, key) {
+                    // Removed by hand through another door.
+                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                    other => other.map(Some),
+                },
+            }
+        })?;
+        Ok(removed)
+    })
+    .await
+}
+
+/// Removes a container's directory of files.
+pub(crate) fn remove_directory(directory: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::new(
+            ErrorKind::Internal,
+            "remove",
+            "directory",
+            directory.display().to_string(),
+            "",
+        )
+        .with_source(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,220 @@
+//! Making and deleting tasks: bundle, shim, container in the shim; and watching over them.
+
+use crate::{
+    Any, Engine, Error, Result,
+    entry::Entry,
+    events::Body,
+    key::Key,
+    lifecycle::exit,
+    shim::{
+        Shim, bootstrap,
+        bundle::{Bundle, Facts},
+        client::CreateCall,
+        resolve::{self, Chosen},
+    },
+    task::Task,
+    tasks::{ProcessExit, Stdio},
+};
+use std::sync::{Arc, atomic::Ordering};
+use tare_types::{ErrorKind, ExecId, Mount};
+
+/// What a task is made of.
+#[derive(Debug, Default)]
+pub(crate) struct NewTask {
+    pub(crate) spec: Vec<u8>,
+    pub(crate) runtime: String,
+    pub(crate) options: Option<Any>,
+    pub(crate) rootfs: Vec<Mount>,
+    pub(crate) stdio: Stdio,
+    /// What the bundle remembers beside the shim.
+    pub(crate) facts: Facts,
+}
+
+/// A shim that was started for a bundle, with no container yet.
+pub(crate) struct Prepared {
+    pub(crate) bundle: Bundle,
+    pub(crate) shim: Arc<Shim>,
+    pub(crate) facts: Facts,
+}
+
+/// Makes the bundle and starts the shim. On failure nothing is left.
+pub(crate) async fn prepare(engine: &Engine, key: &Key, new: &NewTask) -> Result<Prepared> {
+    let config = engine.config();
+    let chosen = resolve::choose(config, &new.runtime, new.options.clone())?;
+    let bundle = Bundle::of(&config.state, key);
+    let mut facts = Facts { binary: chosen.binary.clone(), native: chosen.native, ..new.facts.clone() };
+    facts.stdio = (&new.stdio).into();
+    match bundle.create(&new.spec, &facts) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            // The turn is ours and there is no task: what lies there is a dead one's.
+            discard(engine, key, &bundle).await;
+            bundle.create(&new.spec, &facts)?;
+        }
+        other => other?,
+    }
+    let started = bootstrap::start(config, key, &bundle, &chosen).await;
+    let noted = match started {
+        Ok(shim) => {
+            facts.address.clone_from(&shim.address);
+            facts.version = shim.version;
+            bundle.note(&facts).map(|()| Arc::new(shim))
+        }
+        Err(error) => Err(error),
+    };
+    match noted {
+        Ok(shim) => Ok(Prepared { bundle, shim, facts }),
+        Err(error) => {
+            clean_up(engine, key, &bundle, &chosen).await;
+            Err(error)
+        }
+    }
+}
+
+/// Creates the container in its shim. On failure nothing is left. The task is not shown yet.
+pub(crate) async fn create(engine: &Engine, key: &Key, prepared: Prepared, new: NewTask) -> Result<Arc<Task>> {
+    let Prepared { bundle, shim, .. } = prepared;
+    let call = CreateCall {
+        bundle: bundle.path().to_path_buf(),
+        rootfs: new.rootfs,
+        stdio: new.stdio.clone(),
+        options: new.options,
+    };
+    match shim.create(&key.id, call).await {
+        Ok(pid) => {
+            let task = Task::new(key.clone(), shim, bundle, new.stdio);
+            task.init.set_pid(pid);
+            Ok(Arc::new(task))
+        }
+        Err(error) => {
+            abandon(engine, key, &shim, &bundle).await;
+            Err(error)
+        }
+    }
+}
+
+/// Ends a shim that has no container, and its bundle.
+pub(crate) async fn abandon(engine: &Engine, key: &Key, shim: &Shim, bundle: &Bundle) {
+    if let Err(error) = shim.shutdown(&key.id).await {
+        tracing::warn!(container = %key, %error, "the shim does not end; cleaning up after it");
+        let chosen = Chosen { binary: shim.binary.clone(), native: shim.native, options: None };
+        clean_up(engine, key, bundle, &chosen).await;
+        return;
+    }
+    if let Err(error) = bundle.remove() {
+        tracing::warn!(container = %key, %error, "the bundle stays until the daemon starts again");
+    }
+}
+
+/// Cleans up with the shim's binary and removes the bundle. What fails is said and tried again at the next start.
+pub(crate) async fn clean_up(engine: &Engine, key: &Key, bundle: &Bundle, chosen: &Chosen) -> Option<ProcessExit> {
+    let exit = match bootstrap::delete(engine.config(), key, bundle, &chosen.binary).await {
+        Ok(exit) => Some(exit),
+        Err(error) => {
+            tracing::warn!(container = %key, %error, "clean-up by the shim's binary failed");
+            None
+        }
+    };
+    if let Err(error) = bundle.remove() {
+        tracing::warn!(container = %key, %error, "the bundle stays until the daemon starts again");
+    }
+    exit
+}
+
+/// Removes a bundle of which no task is known: its shim is dead or of a task that never came to be.
+pub(crate) async fn discard(engine: &Engine, key: &Key, bundle: &Bundle) -> Option<ProcessExit> {
+    let Some(facts) = bundle.facts() else {
+        if let Err(error) = bundle.remove() {
+            tracing::warn!(container = %key, %error, "a bundle without facts stays");
+        }
+        return None;
+    };
+    let chosen = Chosen { binary: facts.binary, native: facts.native, options: None };
+    clean_up(engine, key, bundle, &chosen).await
+}
+
+/// Shows a task and watches over it until it is deleted.
+pub(crate) fn show(engine: &Engine, entry: &Arc<Entry>, task: &Arc<Task>) {
+    entry.live().task = Some(task.clone());
+    watch(engine, entry, task, None);
+}
+
+/// Waits for the end of a process in a task of its own, and reports it; the end of the shim counts as the end of all.
+pub(crate) fn watch(engine: &Engine, entry: &Arc<Entry>, task: &Arc<Task>, exec: Option<ExecId>) {
+    let (weak, entry, task) = (engine.downgrade(), entry.clone(), task.clone());
+    let stop = engine.stopping().clone();
+    engine.spawn(async move {
+        let ended = tokio::select! {
+            () = stop.cancelled() => return,
+            ended = task.shim.wait(&task.key.id, exec.as_ref()) => ended,
+            () = known(&task, exec.as_ref()) => return,
+        };
+        let Some(engine) = weak.upgrade() else { return };
+        match ended {
+            Ok(exit) => exit::process_ended(&engine, &entry, &task, exec.as_ref(), exit).await,
+            // An exec that was deleted is waited for by nobody.
+            Err(error) if exec.is_some() && error.kind() == ErrorKind::NotFound => {}
+            Err(error) => exit::shim_lost(&engine, &entry, &task, error).await,
+        }
+    });
+}
+
+/// Resolves when the end of a process is known by another way.
+async fn known(task: &Task, exec: Option<&ExecId>) {
+    match exec {
+        None => {
+            task.init.ended().await;
+        }
+        Some(id) => match task.exec(id) {
+            Some(process) => {
+                process.ended().await;
+            }
+            None => std::future::pending().await,
+        },
+    }
+}
+
+/// Deletes an ended task: container, shim, bundle. The caller holds the turn.
+pub(crate) async fn delete(engine: &Engine, entry: &Entry, task: &Arc<Task>) -> Result<ProcessExit> {
+    let key = &task.key;
+    let known = task.init.exit();
+    let exit = match task.shim.delete(&key.id, None).await {
+        Ok(exit) => {
+            abandon(engine, key, &task.shim, &task.bundle).await;
+            known.map_or(exit, |known| ProcessExit { pid: exit.pid.max(known.pid), ..known })
+        }
+        Err(error) if error.kind() == ErrorKind::FailedPrecondition => return Err(error),
+        Err(error) => {
+            // Gone, hung or confused: its binary cleans up.
+            tracing::warn!(container = %key, %error, "delete through the shim failed; cleaning up by its binary");
+            let chosen =
+                Chosen { binary: task.shim.binary.clone(), native: task.shim.native, options: None };
+            let cleaned = clean_up(engine, key, &task.bundle, &chosen).await;
+            known.or(cleaned).ok_or(error)?
+        }
+    };
+    {
+        let mut live = entry.live();
+        if live.task.as_ref().is_some_and(|current| Arc::ptr_eq(current, task)) {
+            live.task = None;
+        }
+    }
+    let body = Body::TaskDeleted {
+        id: key.id.to_string(),
+        exec_id: key.id.to_string(),
+        pid: exit.pid,
+        status: exit.status,
+        exited_at: exit.exited_at.unwrap_or_default(),
+    };
+    engine.publish(entry, body);
+    Ok(exit)
+}
+
+/// Whether the task was killed for memory.
+pub(crate) fn oom_killed(task: &Task) -> bool {
+    task.oom.load(Ordering::Acquire)
+}
+
+/// The error of a task that is not there.
+pub(crate) fn no_task(operation: &'static str, key: &Key) -> Error {
+    Error::not_found(operation, "task", key.id.as_str())
+}
