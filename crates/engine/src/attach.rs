@@ -2,7 +2,15 @@
 //!
 //! The shim owns the streams; this is one bounded connection to it. A client that does not read is cut off.
 
-use crate::{Error, Result, containers::Containers};
+use crate::{
+    Error, Result,
+    containers::Containers,
+    entry::Entry,
+    lifecycle::stop,
+    logs::{LogEntry, LogOptions},
+    shim::attach::{Ends, Open, pair},
+    state::Status,
+};
 use bytes::Bytes;
 use tare_types::{ErrorKind, Namespace};
 use tokio::sync::mpsc;
@@ -108,10 +116,70 @@ impl Containers {
     /// As [`Containers::resolve`]; `FailedPrecondition` for a paused or restarting container.
     pub async fn attach(
         &self,
-        _namespace: &Namespace,
-        _reference: &str,
-        _options: AttachOptions,
+        namespace: &Namespace,
+        reference: &str,
+        options: AttachOptions,
     ) -> Result<Attachment> {
-        Err(Error::unimplemented("attach to", "container"))
+        let engine = &self.engine;
+        let entry = engine.entry("attach to", namespace, reference)?;
+        let record = entry.record();
+        let fields = record.engine.as_ref().ok_or_else(|| stop::foreign("attach to", &entry))?;
+        match entry.live().state.status {
+            Status::Paused => {
+                let detail = "is paused, unpause the container before attach";
+                return Err(stop::precondition("attach to", &entry, detail));
+            }
+            Status::Restarting => {
+                let detail = "is restarting, wait until the container is running";
+                return Err(stop::precondition("attach to", &entry, detail));
+            }
+            _ => {}
+        }
+        let (attachment, ends) = pair(options, fields.process.tty, fields.process.open_stdin);
+        if options.logs {
+            replay(self, namespace, &entry, options, &ends).await?;
+        }
+        if !options.stream {
+            return Ok(attachment);
+        }
+        // The turn: a start that is under way takes those who wait or is found done.
+        let _turn = entry.turn.lock().await;
+        let task = entry.running_task();
+        match task {
+            Some(task) => {
+                let deadline = engine.config().limits.shim_call;
+                let open = Open::new(&task.shim, &entry.key.id, None, options, false, deadline).await?;
+                engine.spawn(open.carry(ends, None));
+            }
+            None => entry.live().pending.push((options, ends)),
+        }
+        engine.publish(&entry, stop::action(&entry, "attach"));
+        Ok(attachment)
     }
+}
+
+/// Sends what the log holds before the stream begins.
+async fn replay(
+    containers: &Containers,
+    namespace: &Namespace,
+    entry: &Entry,
+    options: AttachOptions,
+    ends: &Ends,
+) -> Result<()> {
+    let wanted = LogOptions { stdout: options.stdout, stderr: options.stderr, ..LogOptions::default() };
+    let mut log = containers.logs(namespace, entry.key.id.as_str(), wanted).await?;
+    let output = ends.output.clone();
+    let mut held = Vec::new();
+    while let Some(item) = log.next().await {
+        let LogEntry { stream, bytes, .. } = item?;
+        held.push(Chunk { stream, bytes });
+    }
+    containers.engine.spawn(async move {
+        for chunk in held {
+            if output.send(Ok(chunk)).await.is_err() {
+                break;
+            }
+        }
+    });
+    Ok(())
 }

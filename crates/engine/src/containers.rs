@@ -6,16 +6,19 @@
 
 use crate::{
     Engine, Error, Result,
+    lifecycle::{create, remove, start, stop},
     request::{CreateContainer, Resources, RestartPolicy},
-    state::ContainerView,
+    signal,
+    state::{ContainerView, Status},
+    update,
 };
-use std::time::Duration;
-use tare_types::{ContainerId, Namespace};
+use tare_types::{ContainerId, ErrorKind, Namespace};
+use tokio::sync::oneshot;
 
 /// The verbs of containers.
 #[derive(Debug, Clone)]
 pub struct Containers {
-    engine: Engine,
+    pub(crate) engine: Engine,
 }
 
 /// What [`Containers::create`] made.
@@ -69,7 +72,7 @@ pub struct ExitStatus {
 /// A wait that is registered already: nothing that happens after [`Containers::wait`] returned is missed.
 #[derive(Debug)]
 pub struct ExitWaiter {
-    pub(crate) receiver: tokio::sync::oneshot::Receiver<ExitStatus>,
+    receiver: oneshot::Receiver<ExitStatus>,
 }
 
 impl ExitWaiter {
@@ -79,7 +82,7 @@ impl ExitWaiter {
     /// `Canceled` when the engine shuts down first.
     pub async fn wait(self) -> Result<ExitStatus> {
         self.receiver.await.map_err(|_| {
-            Error::new(tare_types::ErrorKind::Canceled, "wait for", "container", "", "the engine shuts down")
+            Error::new(ErrorKind::Canceled, "wait for", "container", "", "the engine shuts down")
         })
     }
 }
@@ -126,29 +129,36 @@ impl Containers {
     /// `NotFound` with `what() == "image"` when the image is absent; `AlreadyExists` with
     /// `what() == "container name"` (detail: the id that has it); `InvalidArgument`.
     pub async fn create(&self, request: CreateContainer) -> Result<Created> {
-        let _ = (&self.engine, request);
-        Err(Error::unimplemented("create", "container"))
+        let engine = self.engine.clone();
+        self.engine.run("create container", async move { create::create(&engine, request).await }).await
     }
 
     /// The id that a reference means.
     ///
     /// # Errors
     /// `NotFound`; `InvalidArgument` for a prefix of several ids.
-    pub fn resolve(&self, _namespace: &Namespace, reference: &str) -> Result<ContainerId> {
-        Err(Error::not_found("resolve", "container", reference))
+    pub fn resolve(&self, namespace: &Namespace, reference: &str) -> Result<ContainerId> {
+        Ok(self.engine.entry("resolve", namespace, reference)?.key.id.clone())
     }
 
     /// Record and state of a container.
     ///
     /// # Errors
     /// As [`Containers::resolve`].
-    pub async fn get(&self, _namespace: &Namespace, reference: &str) -> Result<ContainerView> {
-        Err(Error::not_found("inspect", "container", reference))
+    pub async fn get(&self, namespace: &Namespace, reference: &str) -> Result<ContainerView> {
+        Ok(self.engine.entry("inspect", namespace, reference)?.view())
     }
 
     /// All containers of the namespace that the engine drives, newest first; filters are the door's.
-    pub async fn list(&self, _namespace: &Namespace) -> Vec<ContainerView> {
-        Vec::new()
+    pub async fn list(&self, namespace: &Namespace) -> Vec<ContainerView> {
+        let entries = self.engine.inner().roster.list(namespace);
+        let mut views: Vec<_> =
+            entries.iter().filter(|entry| entry.is_driven()).map(|entry| entry.view()).collect();
+        views.sort_by(|a, b| {
+            let key = |view: &ContainerView| (view.record.created_at, view.record.id.clone());
+            key(b).cmp(&key(a))
+        });
+        views
     }
 
     /// Starts it. `Ok(false)` when it runs already.
@@ -156,79 +166,86 @@ impl Containers {
     /// # Errors
     /// The first failed step: network, port in use, missing program (detail says so, exit code 127 or 126 is
     /// kept as its state).
-    pub async fn start(&self, _namespace: &Namespace, _reference: &str) -> Result<bool> {
-        Err(Error::unimplemented("start", "container"))
+    pub async fn start(&self, namespace: &Namespace, reference: &str) -> Result<bool> {
+        let (engine, entry) = (self.engine.clone(), self.engine.entry("start", namespace, reference)?);
+        let work = async move {
+            let _turn = entry.turn.lock().await;
+            start::start_by_user(&engine, &entry).await
+        };
+        self.engine.run("start container", work).await
     }
 
     /// Asks it to end, and kills it after the timeout. `Ok(false)` when it does not run.
     ///
     /// # Errors
     /// As [`Containers::resolve`]; `DeadlineExceeded` when it survives SIGKILL.
-    pub async fn stop(
-        &self,
-        _namespace: &Namespace,
-        _reference: &str,
-        _options: StopOptions,
-    ) -> Result<bool> {
-        Err(Error::unimplemented("stop", "container"))
+    pub async fn stop(&self, namespace: &Namespace, reference: &str, options: StopOptions) -> Result<bool> {
+        let (engine, entry) = (self.engine.clone(), self.engine.entry("stop", namespace, reference)?);
+        self.engine
+            .run("stop container", async move { stop::stop(&engine, &entry, &options).await })
+            .await
     }
 
     /// Sends a signal, by name or number.
     ///
     /// # Errors
     /// `FailedPrecondition` when it does not run; `InvalidArgument` for an unknown signal.
-    pub async fn kill(&self, _namespace: &Namespace, _reference: &str, _signal: &str) -> Result<()> {
-        Err(Error::unimplemented("kill", "container"))
+    pub async fn kill(&self, namespace: &Namespace, reference: &str, signal: &str) -> Result<()> {
+        let signal = signal::parse(if signal.is_empty() { "KILL" } else { signal })?;
+        let (engine, entry) = (self.engine.clone(), self.engine.entry("kill", namespace, reference)?);
+        self.engine.run("kill container", async move { stop::kill(&engine, &entry, signal).await }).await
     }
 
     /// Stops and starts it.
     ///
     /// # Errors
     /// Those of both.
-    pub async fn restart(
-        &self,
-        _namespace: &Namespace,
-        _reference: &str,
-        _options: StopOptions,
-    ) -> Result<()> {
-        Err(Error::unimplemented("restart", "container"))
+    pub async fn restart(&self, namespace: &Namespace, reference: &str, options: StopOptions) -> Result<()> {
+        let (engine, entry) = (self.engine.clone(), self.engine.entry("restart", namespace, reference)?);
+        self.engine
+            .run("restart container", async move { stop::restart(&engine, &entry, &options).await })
+            .await
     }
 
     /// Freezes it.
     ///
     /// # Errors
     /// `FailedPrecondition` when it does not run or is paused.
-    pub async fn pause(&self, _namespace: &Namespace, _reference: &str) -> Result<()> {
-        Err(Error::unimplemented("pause", "container"))
+    pub async fn pause(&self, namespace: &Namespace, reference: &str) -> Result<()> {
+        let (engine, entry) = (self.engine.clone(), self.engine.entry("pause", namespace, reference)?);
+        self.engine.run("pause container", async move { stop::pause(&engine, &entry).await }).await
     }
 
     /// Thaws it.
     ///
     /// # Errors
     /// `FailedPrecondition` when it is not paused.
-    pub async fn unpause(&self, _namespace: &Namespace, _reference: &str) -> Result<()> {
-        Err(Error::unimplemented("unpause", "container"))
+    pub async fn unpause(&self, namespace: &Namespace, reference: &str) -> Result<()> {
+        let (engine, entry) = (self.engine.clone(), self.engine.entry("unpause", namespace, reference)?);
+        self.engine.run("unpause container", async move { stop::unpause(&engine, &entry).await }).await
     }
 
     /// Removes it with its snapshot, logs and, when asked, anonymous volumes.
     ///
     /// # Errors
     /// `FailedPrecondition` when it runs and `force` is false.
-    pub async fn remove(
-        &self,
-        _namespace: &Namespace,
-        _reference: &str,
-        _options: RemoveOptions,
-    ) -> Result<()> {
-        Err(Error::unimplemented("remove", "container"))
+    pub async fn remove(&self, namespace: &Namespace, reference: &str, options: RemoveOptions) -> Result<()> {
+        let (engine, entry) = (self.engine.clone(), self.engine.entry("remove", namespace, reference)?);
+        let work = async move {
+            let _turn = entry.turn.lock().await;
+            remove::remove(&engine, &entry, options).await
+        };
+        self.engine.run("remove container", work).await
     }
 
     /// Gives it another name.
     ///
     /// # Errors
     /// `AlreadyExists` with `what() == "container name"`; `InvalidArgument`.
-    pub async fn rename(&self, _namespace: &Namespace, _reference: &str, _name: &str) -> Result<()> {
-        Err(Error::unimplemented("rename", "container"))
+    pub async fn rename(&self, namespace: &Namespace, reference: &str, name: &str) -> Result<()> {
+        let (engine, entry) = (self.engine.clone(), self.engine.entry("rename", namespace, reference)?);
+        let name = name.to_owned();
+        self.engine.run("rename container", async move { update::rename(&engine, &entry, &name).await }).await
     }
 
     /// Registers a wait; see [`ExitWaiter`].
@@ -237,24 +254,44 @@ impl Containers {
     /// As [`Containers::resolve`].
     pub async fn wait(
         &self,
-        _namespace: &Namespace,
-        _reference: &str,
-        _condition: WaitCondition,
+        namespace: &Namespace,
+        reference: &str,
+        condition: WaitCondition,
     ) -> Result<ExitWaiter> {
-        Err(Error::unimplemented("wait for", "container"))
+        let entry = self.engine.entry("wait for", namespace, reference)?;
+        let (sender, receiver) = oneshot::channel();
+        let mut live = entry.live();
+        let running = live.state.status.is_running() || live.state.status == Status::Restarting;
+        let satisfied = match condition {
+            WaitCondition::NotRunning => !running,
+            WaitCondition::NextExit => false,
+            WaitCondition::Removed => live.removed,
+        };
+        if satisfied {
+            let status = live.last_exit();
+            // The receiver is in hand here.
+            sender.send(status).unwrap_or_default();
+        } else {
+            live.waiters.retain(|(_, sender)| !sender.is_closed());
+            live.waiters.push((condition, sender));
+        }
+        Ok(ExitWaiter { receiver })
     }
 
-    /// Changes limits and restart policy, of a running container too.
+    /// Changes limits and restart policy, of a running container too. Gives warnings.
     ///
     /// # Errors
     /// `InvalidArgument`, and what the kernel refuses.
     pub async fn update(
         &self,
-        _namespace: &Namespace,
-        _reference: &str,
-        _change: UpdateContainer,
+        namespace: &Namespace,
+        reference: &str,
+        change: UpdateContainer,
     ) -> Result<Vec<String>> {
-        Err(Error::unimplemented("update", "container"))
+        let (engine, entry) = (self.engine.clone(), self.engine.entry("update", namespace, reference)?);
+        self.engine
+            .run("update container", async move { update::update(&engine, &entry, change).await })
+            .await
     }
 
     /// Sets the size of its terminal.
@@ -263,12 +300,17 @@ impl Containers {
     /// `FailedPrecondition` when it does not run.
     pub async fn resize(
         &self,
-        _namespace: &Namespace,
-        _reference: &str,
-        _height: u16,
-        _width: u16,
+        namespace: &Namespace,
+        reference: &str,
+        height: u16,
+        width: u16,
     ) -> Result<()> {
-        Err(Error::unimplemented("resize", "container"))
+        let entry = self.engine.entry("resize", namespace, reference)?;
+        let task = entry.running_task().ok_or_else(|| stop::not_running("resize", &entry))?;
+        task.shim.resize(&entry.key.id, None, width.into(), height.into()).await?;
+        let more = [("height", height.to_string()), ("width", width.to_string())];
+        self.engine.publish_with(&entry, stop::action(&entry, "resize"), &more);
+        Ok(())
     }
 
     /// Removes every container that does not run and satisfies `select`.
@@ -277,19 +319,50 @@ impl Containers {
     /// The first removal that failed.
     pub async fn prune(
         &self,
-        _namespace: &Namespace,
-        _select: impl Fn(&ContainerView) -> bool + Send + Sync,
+        namespace: &Namespace,
+        select: impl Fn(&ContainerView) -> bool + Send + Sync,
     ) -> Result<Pruned> {
-        Err(Error::unimplemented("prune", "containers"))
+        let mut pruned = Pruned::default();
+        for view in self.list(namespace).await {
+            let idle = matches!(view.state.status, Status::Created | Status::Exited | Status::Dead);
+            if !idle || !select(&view) {
+                continue;
+            }
+            let size = self.size(&view).await;
+            match self.remove(namespace, view.record.id.as_str(), RemoveOptions::default()).await {
+                Ok(()) => {
+                    pruned.removed.push(view.record.id.clone());
+                    pruned.reclaimed += size;
+                }
+                // Started or removed by somebody else meanwhile.
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::FailedPrecondition) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(pruned)
+    }
+
+    /// Bytes of a container's writable layer; 0 when they cannot be counted.
+    pub async fn size(&self, view: &ContainerView) -> u64 {
+        let (stores, record) = (self.engine.stores().clone(), view.record.clone());
+        let counted = crate::stores::blocking("count size of container", move || {
+            let key = tare_types::SnapshotKey::new(record.snapshot_key.as_str())?;
+            Ok(stores.snapshotter(&record.snapshotter)?.usage(&record.namespace, &key)?.bytes)
+        });
+        counted.await.unwrap_or(0)
     }
 
     /// How many there are.
-    pub fn counts(&self, _namespace: &Namespace) -> Counts {
-        Counts::default()
-    }
-
-    /// Seconds of the container's stop timeout as a duration, `None` for ever.
-    pub(crate) fn _timeout(seconds: i64) -> Option<Duration> {
-        u64::try_from(seconds).ok().map(Duration::from_secs)
+    pub fn counts(&self, namespace: &Namespace) -> Counts {
+        let mut counts = Counts::default();
+        for entry in self.engine.inner().roster.list(namespace).iter().filter(|entry| entry.is_driven()) {
+            counts.containers += 1;
+            match entry.live().state.status {
+                Status::Running | Status::Restarting => counts.running += 1,
+                Status::Paused => counts.paused += 1,
+                Status::Created | Status::Removing | Status::Exited | Status::Dead => counts.stopped += 1,
+            }
+        }
+        counts
     }
 }

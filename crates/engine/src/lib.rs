@@ -11,6 +11,18 @@
 //! Start at [`Engine::open`]; the facets [`Engine::containers`], [`Engine::tasks`], [`Engine::images`],
 //! [`Engine::events`], [`Engine::volumes`], [`Engine::networks`] hold the verbs.
 
+mod clock;
+mod entry;
+mod key;
+mod lifecycle;
+mod naming;
+mod restart;
+mod roster;
+mod shim;
+mod spec;
+mod task;
+mod update;
+
 pub mod any;
 pub mod archive;
 pub mod attach;
@@ -26,8 +38,10 @@ pub mod network;
 pub mod record;
 pub mod records;
 pub mod request;
+pub mod signal;
 pub mod state;
 pub mod stats;
+pub mod stores;
 pub mod tasks;
 pub mod top;
 pub mod volumes;

@@ -1,9 +1,14 @@
 //! Reading what the shim logged: json-file, rotated files included.
 
-use crate::{Error, Result, attach::Stream, containers::Containers};
+mod files;
+mod follow;
+
+use crate::{
+    Error, Result, attach::Stream, containers::Containers, lifecycle::stop, shim::options::log_name,
+};
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use tare_types::{Namespace, Timestamp};
+use tare_types::{ErrorKind, Namespace, Timestamp};
 use tokio::sync::mpsc;
 
 /// Which part of a log.
@@ -51,6 +56,9 @@ impl LogStream {
     }
 }
 
+/// Entries that wait for a reader.
+const ENTRIES: usize = 64;
+
 impl Containers {
     /// Opens the log of a container.
     ///
@@ -58,10 +66,34 @@ impl Containers {
     /// As [`Containers::resolve`]; `Unimplemented` naming the driver when it cannot be read (`none`).
     pub async fn logs(
         &self,
-        _namespace: &Namespace,
-        _reference: &str,
-        _options: LogOptions,
+        namespace: &Namespace,
+        reference: &str,
+        options: LogOptions,
     ) -> Result<LogStream> {
-        Err(Error::unimplemented("read log of", "container"))
+        let entry = self.engine.entry("read log of", namespace, reference)?;
+        let record = entry.record();
+        let fields = record.engine.as_ref().ok_or_else(|| stop::foreign("read log of", &entry))?;
+        if fields.log.driver != "json-file" {
+            let detail = "configured logging driver does not support reading";
+            return Err(Error::new(
+                ErrorKind::Unimplemented,
+                "read log of",
+                "container",
+                reference,
+                detail,
+            ));
+        }
+        let path = self.engine.container_directory(&entry.key).join(log_name(&entry.key.id));
+        let (sender, entries) = mpsc::channel(ENTRIES);
+        let stop = self.engine.stopping().clone();
+        let task = if options.follow { entry.task() } else { None };
+        let reading = follow::Reading { path, options, sender, task };
+        self.engine.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = reading.run() => {}
+            }
+        });
+        Ok(LogStream { tty: fields.process.tty, entries })
     }
 }

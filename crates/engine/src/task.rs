@@ -14,6 +14,7 @@ use std::{
 };
 use tare_types::ExecId;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// A task: a shim's container with its first process and its execs.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct Task {
     /// Frozen.
     pub(crate) paused: AtomicBool,
     execs: Mutex<BTreeMap<ExecId, Arc<ProcessState>>>,
+    /// Cancelled when the shim has let go of everything: its log is complete then.
+    settled: CancellationToken,
 }
 
 /// One process.
@@ -104,7 +107,18 @@ impl Task {
             oom: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             execs: Mutex::default(),
+            settled: CancellationToken::new(),
         }
+    }
+
+    /// Says that the shim has let go of everything.
+    pub(crate) fn set_settled(&self) {
+        self.settled.cancel();
+    }
+
+    /// Resolves when the shim has let go of everything.
+    pub(crate) async fn settled(&self) {
+        self.settled.cancelled().await;
     }
 
     fn execs(&self) -> MutexGuard<'_, BTreeMap<ExecId, Arc<ProcessState>>> {

@@ -138,6 +138,7 @@ pub(crate) async fn shim_lost(engine: &Engine, entry: &Arc<Entry>, task: &Arc<Ta
     tracing::warn!(container = %task.key, %error, "the shim is lost");
     let chosen = Chosen { binary: task.shim.binary.clone(), native: task.shim.native, options: None };
     let cleaned = task::clean_up(engine, &task.key, &task.bundle, &chosen).await;
+    task.set_settled();
     // A container cannot outlive its shim: SIGKILL ended it, whatever the binary could still find out.
     let exited_at = cleaned.and_then(|exit| exit.exited_at);
     let exit = ProcessExit { pid: task.init.pid(), status: 137, exited_at };

@@ -26,7 +26,7 @@ use std::{
     path::Path,
     sync::{Arc, atomic::Ordering},
 };
-use tare_types::{ContainerId, ErrorKind, Namespace};
+use tare_types::{ContainerId, ErrorKind, ExecId, Namespace};
 
 /// Takes up what runs and undoes what a crash left half done.
 pub(crate) async fn restore(engine: &Engine) -> Result<()> {
@@ -189,6 +189,7 @@ async fn adopt(
         live.endpoint.clone_from(&facts.endpoint);
     }
     adopt_execs(engine, entry, &task, &processes);
+    adopt_ended_execs(engine, entry, &task);
     task::show(engine, entry, &task);
     if let Some(exited) = exited {
         // Ended while no daemon was there to hear it.
@@ -214,6 +215,27 @@ fn exit_of(listed: &Listed) -> Option<ProcessExit> {
         status: listed.process.exit_status,
         exited_at: listed.process.exited_at,
     })
+}
+
+/// Takes up the execs of the Docker door that ended before and were noted with their exit codes.
+fn adopt_ended_execs(engine: &Engine, entry: &Arc<Entry>, task: &Task) {
+    let names = fs::read_dir(task.bundle.path()).into_iter().flatten().flatten();
+    for name in names.filter_map(|file| file.file_name().into_string().ok()) {
+        let id = name.strip_prefix("exec-").and_then(|rest| rest.strip_suffix(".json"));
+        let Some(id) = id.and_then(|id| ExecId::new(id).ok()) else { continue };
+        if entry.live().execs.contains_key(&id) {
+            continue;
+        }
+        let read = |name: String| fs::read(task.bundle.path().join(name)).ok();
+        let request = read(name.clone()).and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let Some(request) = request else { continue };
+        let code = read(exec_exit_file(id.as_str()))
+            .and_then(|bytes| std::str::from_utf8(&bytes).ok()?.parse().ok());
+        let exec = Arc::new(Exec::new(request));
+        *exec.live() = ExecLive { started: code.is_some(), pid: 0, exit: code };
+        entry.live().execs.insert(id.clone(), exec);
+        engine.execs().insert(id, entry.key.clone());
+    }
 }
 
 /// Takes up the execs that a shim lists; those of the Docker door by what was noted of them.
@@ -249,6 +271,11 @@ fn adopt_execs(engine: &Engine, entry: &Arc<Entry>, task: &Arc<Task>, processes:
 /// Name of the file in a bundle in which an exec of the Docker door is noted.
 pub(crate) fn exec_file(id: &str) -> String {
     format!("exec-{id}.json")
+}
+
+/// Name of the file in a bundle in which the exit code of such an exec is noted.
+pub(crate) fn exec_exit_file(id: &str) -> String {
+    format!("exec-{id}.exit")
 }
 
 /// A task whose shim is gone: its container was killed with it, at the latest now.

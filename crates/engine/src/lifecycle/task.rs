@@ -198,6 +198,7 @@ pub(crate) async fn delete(engine: &Engine, entry: &Entry, task: &Arc<Task>) -> 
             live.task = None;
         }
     }
+    task.set_settled();
     let body = Body::TaskDeleted {
         id: key.id.to_string(),
         exec_id: key.id.to_string(),

@@ -23,9 +23,8 @@ const CHUNKS: usize = 16;
 /// The engine's ends of an attachment; the client's ends are an [`Attachment`].
 #[derive(Debug)]
 pub(crate) struct Ends {
-    output: mpsc::Sender<Result<Chunk>>,
+    pub(crate) output: mpsc::Sender<Result<Chunk>>,
     input: Option<mpsc::Receiver<Input>>,
-    options: AttachOptions,
 }
 
 /// An attachment and the engine's ends of it.
@@ -37,7 +36,7 @@ pub(crate) fn pair(options: AttachOptions, tty: bool, stdin: bool) -> (Attachmen
     } else {
         (None, None)
     };
-    (Attachment { tty, stdin, output: AttachOutput { chunks } }, Ends { output, input, options })
+    (Attachment { tty, stdin, output: AttachOutput { chunks } }, Ends { output, input })
 }
 
 /// An attachment that the shim has accepted; [`Open::carry`] moves the bytes.
@@ -85,7 +84,7 @@ impl Open {
 
     /// Moves bytes until the output ends or the client leaves. `exited` learns the exit if the shim tells it.
     pub(crate) async fn carry(self, ends: Ends, exited: Option<oneshot::Sender<ProcessExit>>) {
-        let Ends { output, input, options: _ } = ends;
+        let Ends { output, input } = ends;
         let (sender, mut receiver, key) = (self.sender, self.receiver, self.key);
         let feeding = feed(sender.clone(), input);
         let reading = async {

@@ -311,7 +311,7 @@ impl Shim {
     }
 
     /// Opens an attach stream on a connection of its own.
-    pub(crate) async fn open_attach(&self) -> Result<tare_api::ttrpc::ClientStream> {
+    pub(crate) async fn open_attach(&self) -> Result<tare_api::ttrpc::Stream> {
         let connected = tokio::time::timeout(self.deadline, Client::connect(&self.address)).await;
         let client = connected
             .unwrap_or_else(|_| Err(Status::new(ErrorKind::DeadlineExceeded, "the shim does not answer")))
