@@ -135,7 +135,7 @@ impl Watch {
         let directory = path.parent().unwrap_or(path);
         let flags = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
         inotify::add_watch(&descriptor, directory, flags)?;
-        Ok(Self { events: AsyncFd::new(descriptor)? })
+        Ok(Self { events: AsyncFd::register(descriptor)? })
     }
 
     /// Resolves when something happened; what it was is found by reading.
