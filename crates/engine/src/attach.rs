@@ -149,7 +149,7 @@ impl Containers {
             Some(task) => {
                 let deadline = engine.config().limits.shim_call;
                 let open = Open::new(&task.shim, &entry.key.id, None, options, false, deadline).await?;
-                engine.spawn(open.carry(ends, None));
+                engine.spawn(open.carry(ends, drop));
             }
             None => entry.live().pending.push((options, ends)),
         }

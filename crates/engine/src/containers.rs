@@ -181,9 +181,7 @@ impl Containers {
     /// As [`Containers::resolve`]; `DeadlineExceeded` when it survives SIGKILL.
     pub async fn stop(&self, namespace: &Namespace, reference: &str, options: StopOptions) -> Result<bool> {
         let (engine, entry) = (self.engine.clone(), self.engine.entry("stop", namespace, reference)?);
-        self.engine
-            .run("stop container", async move { stop::stop(&engine, &entry, &options).await })
-            .await
+        self.engine.run("stop container", async move { stop::stop(&engine, &entry, &options).await }).await
     }
 
     /// Sends a signal, by name or number.
@@ -335,7 +333,8 @@ impl Containers {
                     pruned.reclaimed += size;
                 }
                 // Started or removed by somebody else meanwhile.
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::FailedPrecondition) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::FailedPrecondition) => {
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -250,7 +250,8 @@ fn make_directory(path: &Path, mode: u32) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
     made.and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode))).map_err(|error| {
-        Error::new(ErrorKind::Internal, "make", "directory", path.display().to_string(), "").with_source(error)
+        Error::new(ErrorKind::Internal, "make", "directory", path.display().to_string(), "")
+            .with_source(error)
     })
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct Live {
     pub(crate) backoff: Backoff,
     /// A user asked for the end of this run.
     pub(crate) stopped: bool,
+    /// The end of this run does not remove it: its user restarts it.
+    pub(crate) keep: bool,
     /// A restart that waits for its time.
     pub(crate) restart: Option<CancellationToken>,
     /// The record is gone.

@@ -204,7 +204,8 @@ async fn start_exec(
     detach: bool,
     console_size: Option<(u16, u16)>,
 ) -> Result<Option<Attachment>> {
-    let request = ExecRequest { console_size: console_size.or(exec.request.console_size), ..exec.request.clone() };
+    let request =
+        ExecRequest { console_size: console_size.or(exec.request.console_size), ..exec.request.clone() };
     let process = spec::exec_process(engine, entry, task, &request)?;
     let (stdio, spec) = if task.shim.native {
         (options::owned(request.tty), options::exec(&request, process))
@@ -259,7 +260,17 @@ async fn start_exec(
     engine.publish_with(entry, stop::action(entry, &format!("exec_start: {command}")), &more);
     let attachment = attached.map(|(attachment, open, ends)| {
         let (sender, exited) = oneshot::channel();
-        engine.spawn(open.carry(ends, Some(sender)));
+        let exec = exec.clone();
+        let told = move |exit: ProcessExit| {
+            {
+                let mut live = exec.live();
+                live.exit = Some(exit.status);
+                live.pid = 0;
+            }
+            // Nobody waits any more when the engine shuts down.
+            sender.send(exit).unwrap_or_default();
+        };
+        engine.spawn(open.carry(ends, told));
         follow(engine, entry, task, id, Some(exited));
         attachment
     });

@@ -5,16 +5,16 @@ use tare_types::{ContainerId, Namespace};
 
 /// (namespace, id): the key of records, tasks, bundles and locks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
+pub(crate) struct Key {
     /// Tenant.
-    pub namespace: Namespace,
+    pub(crate) namespace: Namespace,
     /// Container.
-    pub id: ContainerId,
+    pub(crate) id: ContainerId,
 }
 
 impl Key {
     /// A key of its parts.
-    pub fn new(namespace: &Namespace, id: &ContainerId) -> Self {
+    pub(crate) fn new(namespace: &Namespace, id: &ContainerId) -> Self {
         Self { namespace: namespace.clone(), id: id.clone() }
     }
 }

@@ -75,13 +75,7 @@ impl Containers {
         let fields = record.engine.as_ref().ok_or_else(|| stop::foreign("read log of", &entry))?;
         if fields.log.driver != "json-file" {
             let detail = "configured logging driver does not support reading";
-            return Err(Error::new(
-                ErrorKind::Unimplemented,
-                "read log of",
-                "container",
-                reference,
-                detail,
-            ));
+            return Err(Error::new(ErrorKind::Unimplemented, "read log of", "container", reference, detail));
         }
         let path = self.engine.container_directory(&entry.key).join(log_name(&entry.key.id));
         let (sender, entries) = mpsc::channel(ENTRIES);

@@ -83,7 +83,11 @@ mod tests {
             (OnFailure(3), 1, 3, false, false),
             (OnFailure(0), 0, 0, false, false),
         ] {
-            assert_eq!(follows_exit(policy, code, count, stopped), want, "{policy:?} {code} {count} {stopped}");
+            assert_eq!(
+                follows_exit(policy, code, count, stopped),
+                want,
+                "{policy:?} {code} {count} {stopped}"
+            );
         }
         assert!(follows_boot(Always, Desired::Stopped, 0, 0));
         assert!(!follows_boot(Always, Desired::Created, 0, 0));

@@ -120,7 +120,13 @@ impl Roster {
         for entry in matches {
             if found.is_some() {
                 let detail = "several containers have ids that begin so";
-                return Err(Error::new(ErrorKind::InvalidArgument, operation, "container", reference, detail));
+                return Err(Error::new(
+                    ErrorKind::InvalidArgument,
+                    operation,
+                    "container",
+                    reference,
+                    detail,
+                ));
             }
             found = Some(entry.clone());
         }

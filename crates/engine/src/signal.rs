@@ -5,9 +5,9 @@ use tare_types::ErrorKind;
 
 /// Names of the signals 1 to 31 on x86-64 and aarch64 (signal(7)).
 const NAMES: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
-    "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
-    "WINCH", "IO", "PWR", "SYS",
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 
 /// SIGHUP.
@@ -22,9 +22,8 @@ pub const SIGTERM: i32 = 15;
 /// # Errors
 /// `InvalidArgument` for what is none.
 pub fn parse(text: &str) -> Result<i32> {
-    let invalid = || {
-        Error::new(ErrorKind::InvalidArgument, "use", "signal", text, format!("invalid signal: {text}"))
-    };
+    let invalid =
+        || Error::new(ErrorKind::InvalidArgument, "use", "signal", text, format!("invalid signal: {text}"));
     if let Ok(number) = text.parse::<i32>() {
         return if (1..=64).contains(&number) { Ok(number) } else { Err(invalid()) };
     }
@@ -54,8 +53,17 @@ mod tests {
     #[test]
     fn signals_by_name_and_number() {
         for (text, number) in [
-            ("9", 9), ("KILL", 9), ("SIGKILL", 9), ("sigterm", 15), ("HUP", 1), ("SYS", 31), ("RTMIN", 34),
-            ("SIGRTMIN+3", 37), ("RTMAX-1", 63), ("IOT", 6), ("64", 64),
+            ("9", 9),
+            ("KILL", 9),
+            ("SIGKILL", 9),
+            ("sigterm", 15),
+            ("HUP", 1),
+            ("SYS", 31),
+            ("RTMIN", 34),
+            ("SIGRTMIN+3", 37),
+            ("RTMAX-1", 63),
+            ("IOT", 6),
+            ("64", 64),
         ] {
             assert_eq!(parse(text).unwrap(), number, "{text}");
         }

@@ -26,7 +26,8 @@ use tare_types::{
     ErrorKind, Namespace, SnapshotKey,
     image::ExecutionConfig,
     spec::{
-        ConsoleSize, Linux, LinuxCapabilities, LinuxNamespace, LinuxResources, PosixRlimit, Process, Root, Spec,
+        ConsoleSize, Linux, LinuxCapabilities, LinuxNamespace, LinuxResources, PosixRlimit, Process, Root,
+        Spec,
     },
 };
 
@@ -93,8 +94,10 @@ pub(crate) fn generate(
     record: &ContainerRecord,
 ) -> Result<(Any, Vec<String>)> {
     let fields = record.engine.as_ref().expect("invariant: a container of the engine has its fields");
-    let user = if request.process.user.is_empty() { &image.config.config.user } else { &request.process.user };
-    let cwd = [&request.process.cwd, &image.config.config.working_dir].into_iter().find(|cwd| !cwd.is_empty());
+    let user =
+        if request.process.user.is_empty() { &image.config.config.user } else { &request.process.user };
+    let cwd =
+        [&request.process.cwd, &image.config.config.working_dir].into_iter().find(|cwd| !cwd.is_empty());
     let directory = engine.container_directory(&crate::key::Key::new(&record.namespace, &record.id));
     let security = &fields.security;
     let host_network = fields.network.mode == NetworkMode::Host;
@@ -111,9 +114,11 @@ pub(crate) fn generate(
     let (devices, limits) = devices_and_limits(fields)?;
     let process = Process {
         terminal: fields.process.tty,
-        console_size: fields.process.console_size.filter(|size| *size != (0, 0)).map(|(height, width)| {
-            ConsoleSize { height: height.into(), width: width.into() }
-        }),
+        console_size: fields
+            .process
+            .console_size
+            .filter(|size| *size != (0, 0))
+            .map(|(height, width)| ConsoleSize { height: height.into(), width: width.into() }),
         // Its numbers follow at each run; until then the name is kept as the record's wish.
         user: tare_types::spec::User { username: user.clone(), ..Default::default() },
         args: fields.argv.clone(),
@@ -123,7 +128,11 @@ pub(crate) fn generate(
         rlimits: rlimits(&fields.resources)?,
         no_new_privileges: security.no_new_privileges.unwrap_or(false),
         oom_score_adj: security.oom_score_adj,
-        apparmor_profile: if security.apparmor == "unconfined" { String::new() } else { security.apparmor.clone() },
+        apparmor_profile: if security.apparmor == "unconfined" {
+            String::new()
+        } else {
+            security.apparmor.clone()
+        },
         ..Process::default()
     };
     let unmask = security.privileged || security.unmask_system_paths;
@@ -159,9 +168,8 @@ pub(crate) fn generate(
 }
 
 fn encode(spec: &Spec) -> Result<Any> {
-    let bytes = serde_json::to_vec(spec).map_err(|error| {
-        Error::new(ErrorKind::Internal, "write", "spec", "", "").with_source(error)
-    })?;
+    let bytes = serde_json::to_vec(spec)
+        .map_err(|error| Error::new(ErrorKind::Internal, "write", "spec", "", "").with_source(error))?;
     Ok(Any::new(SPEC_TYPE_URL, bytes))
 }
 
@@ -173,7 +181,11 @@ fn decode(record: &ContainerRecord) -> Result<Spec> {
 }
 
 /// The spec of one run.
-pub(crate) fn for_run(engine: &Engine, record: &ContainerRecord, endpoint: &EndpointState) -> Result<Vec<u8>> {
+pub(crate) fn for_run(
+    engine: &Engine,
+    record: &ContainerRecord,
+    endpoint: &EndpointState,
+) -> Result<Vec<u8>> {
     let mut spec = decode(record)?;
     let fields = record.engine.as_ref().expect("invariant: a container of the engine has its fields");
     if let Some(process) = &mut spec.process {
@@ -305,9 +317,7 @@ fn cgroups_path(engine: &Engine, fields: &EngineFields, record: &ContainerRecord
     }
 }
 
-fn devices_and_limits(
-    fields: &EngineFields,
-) -> Result<(Vec<tare_types::spec::LinuxDevice>, LinuxResources)> {
+fn devices_and_limits(fields: &EngineFields) -> Result<(Vec<tare_types::spec::LinuxDevice>, LinuxResources)> {
     let mut limits = limits(&fields.resources)?;
     let mut nodes = Vec::new();
     if fields.security.privileged {
@@ -370,8 +380,22 @@ fn capability_sets(granted: Vec<String>) -> LinuxCapabilities {
 
 fn rlimits(resources: &Resources) -> Result<Vec<PosixRlimit>> {
     const KNOWN: [&str; 16] = [
-        "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
-        "rtprio", "rttime", "sigpending", "stack",
+        "as",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
     ];
     let value = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
     let one = |ulimit: &crate::request::Ulimit| {

@@ -43,7 +43,13 @@ impl Stores {
     /// `InvalidArgument` for an unknown one.
     pub fn snapshotter(&self, name: &str) -> Result<&Arc<dyn Snapshotter>> {
         self.snapshotters.get(name).ok_or_else(|| {
-            Error::new(ErrorKind::InvalidArgument, "use", "snapshotter", name, "no such snapshotter is configured")
+            Error::new(
+                ErrorKind::InvalidArgument,
+                "use",
+                "snapshotter",
+                name,
+                "no such snapshotter is configured",
+            )
         })
     }
 

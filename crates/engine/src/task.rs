@@ -44,7 +44,12 @@ pub(crate) struct ProcessState {
 
 impl ProcessState {
     pub(crate) fn new(stdio: Stdio) -> Self {
-        Self { stdio, pid: AtomicU32::new(0), started: AtomicBool::new(false), exit: watch::Sender::new(None) }
+        Self {
+            stdio,
+            pid: AtomicU32::new(0),
+            started: AtomicBool::new(false),
+            exit: watch::Sender::new(None),
+        }
     }
 
     /// Its id on the host, 0 when not known.

@@ -150,9 +150,7 @@ impl Tasks {
     pub async fn start(&self, ns: &Namespace, id: &ContainerId, exec: Option<&ExecId>) -> Result<u32> {
         let (entry, task) = self.task("start", ns, id)?;
         let (engine, exec) = (self.engine.clone(), exec.cloned());
-        self.engine
-            .run("start task", async move { start(&engine, &entry, &task, exec.as_ref()).await })
-            .await
+        self.engine.run("start task", async move { start(&engine, &entry, &task, exec.as_ref()).await }).await
     }
 
     /// Registers an exec.
@@ -163,7 +161,13 @@ impl Tasks {
         let (entry, task) = self.task("exec in", ns, id)?;
         let ExecTask { exec, stdio, spec } = request;
         if task.add_exec(&exec, stdio.clone()).is_none() {
-            return Err(Error::new(ErrorKind::AlreadyExists, "create", "exec", exec.as_str(), "its id is taken"));
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                "create",
+                "exec",
+                exec.as_str(),
+                "its id is taken",
+            ));
         }
         if let Err(error) = task.shim.exec(id, &exec, stdio, spec).await {
             task.remove_exec(&exec);
@@ -214,7 +218,10 @@ impl Tasks {
             if task.is_alive() && task.init.started() {
                 // The shim decides for one that it knows better than the daemon.
                 let state = task.shim.state(&entry.key.id, None).await?;
-                if matches!(state.status, ProcessStatus::Running | ProcessStatus::Paused | ProcessStatus::Pausing) {
+                if matches!(
+                    state.status,
+                    ProcessStatus::Running | ProcessStatus::Paused | ProcessStatus::Pausing
+                ) {
                     let detail = format!("task must be stopped before deletion: {}", word(state.status));
                     return Err(Error::new(
                         ErrorKind::FailedPrecondition,
@@ -240,12 +247,7 @@ impl Tasks {
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn wait(
-        &self,
-        ns: &Namespace,
-        id: &ContainerId,
-        exec: Option<&ExecId>,
-    ) -> Result<ProcessExit> {
+    pub async fn wait(&self, ns: &Namespace, id: &ContainerId, exec: Option<&ExecId>) -> Result<ProcessExit> {
         let (_, task) = self.task("wait for", ns, id)?;
         match exec {
             None => Ok(task.init.ended().await),

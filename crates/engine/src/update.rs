@@ -21,7 +21,11 @@ pub(crate) async fn rename(engine: &Engine, entry: &Arc<Entry>, name: &str) -> R
     let fields = record.engine.as_mut().ok_or_else(|| stop::foreign("rename", entry))?;
     let old = std::mem::replace(&mut fields.name, name.to_owned());
     if old == name {
-        return Err(stop::precondition("rename", entry, "renaming a container with the same name as its current name"));
+        return Err(stop::precondition(
+            "rename",
+            entry,
+            "renaming a container with the same name as its current name",
+        ));
     }
     let roster = &engine.inner().roster;
     roster.reserve(&entry.key.namespace, name, &entry.key.id)?;
@@ -38,7 +42,11 @@ pub(crate) async fn rename(engine: &Engine, entry: &Arc<Entry>, name: &str) -> R
 }
 
 /// Changes limits and restart policy; the kernel first, so that a refused value is not recorded.
-pub(crate) async fn update(engine: &Engine, entry: &Arc<Entry>, change: UpdateContainer) -> Result<Vec<String>> {
+pub(crate) async fn update(
+    engine: &Engine,
+    entry: &Arc<Entry>,
+    change: UpdateContainer,
+) -> Result<Vec<String>> {
     let _turn = entry.turn.lock().await;
     let mut record = (*entry.record()).clone();
     let fields = record.engine.as_mut().ok_or_else(|| stop::foreign("update", entry))?;
@@ -92,10 +100,9 @@ fn merge(present: &mut Resources, given: &Resources) {
     number(&mut present.cpu_realtime_runtime, given.cpu_realtime_runtime);
     number(&mut present.pids_limit, given.pids_limit);
     number(&mut present.blkio_weight, given.blkio_weight);
-    for (present, given) in [
-        (&mut present.cpuset_cpus, &given.cpuset_cpus),
-        (&mut present.cpuset_mems, &given.cpuset_mems),
-    ] {
+    for (present, given) in
+        [(&mut present.cpuset_cpus, &given.cpuset_cpus), (&mut present.cpuset_mems, &given.cpuset_mems)]
+    {
         if !given.is_empty() {
             present.clone_from(given);
         }

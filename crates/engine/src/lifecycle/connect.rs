@@ -146,18 +146,22 @@ pub(crate) async fn publish(
     };
     let bound = shim.bind_ports(&entry.key.id, wanted.iter().map(binding).collect()).await?;
     state.ports = bound.iter().filter_map(|port| mapping(port, wanted)).collect();
-    let published: Vec<PublishedPort> = wanted.iter().enumerate().filter_map(|(index, port)| {
-        let host = bound.iter().find(|bound| bound.binding as usize == index)?;
-        Some(PublishedPort {
-            protocol: match port.protocol {
-                Protocol::Udp => tare_types::port::Protocol::Udp,
-                Protocol::Tcp | Protocol::Sctp => tare_types::port::Protocol::Tcp,
-            },
-            host_ip: port.host_ip,
-            host_port: u16::try_from(host.host_port).ok()?,
-            container_port: port.container_port,
+    let published: Vec<PublishedPort> = wanted
+        .iter()
+        .enumerate()
+        .filter_map(|(index, port)| {
+            let host = bound.iter().find(|bound| bound.binding as usize == index)?;
+            Some(PublishedPort {
+                protocol: match port.protocol {
+                    Protocol::Udp => tare_types::port::Protocol::Udp,
+                    Protocol::Tcp | Protocol::Sctp => tare_types::port::Protocol::Tcp,
+                },
+                host_ip: port.host_ip,
+                host_port: u16::try_from(host.host_port).ok()?,
+                container_port: port.container_port,
+            })
         })
-    }).collect();
+        .collect();
     let (networks, entry) = (engine.inner().networks.clone(), entry.clone());
     blocking("publish ports", move || {
         networks.publish(&key(&entry), &published).map_err(|error| failed("publish ports of", &entry, error))

@@ -1,8 +1,7 @@
 //! Creation of a driven container: everything is checked first, then snapshot and record become durable in one commit.
 
 use crate::{
-    Any, ContainerRecord, Engine, Error, Result,
-    clock,
+    Any, ContainerRecord, Engine, Error, Result, clock,
     containers::Created,
     entry::Entry,
     events::Body,
@@ -39,9 +38,7 @@ pub(crate) async fn create(engine: &Engine, request: CreateContainer) -> Result<
 }
 
 fn check(request: &CreateContainer) -> Result<()> {
-    let conflict = |detail: &str| {
-        Error::new(ErrorKind::InvalidArgument, "create", "container", "", detail)
-    };
+    let conflict = |detail: &str| Error::new(ErrorKind::InvalidArgument, "create", "container", "", detail);
     if request.auto_remove && request.restart != RestartPolicy::No {
         return Err(conflict("can't create 'AutoRemove' container with restart policy"));
     }
@@ -52,7 +49,10 @@ fn check(request: &CreateContainer) -> Result<()> {
         signal::parse(signal)?;
     }
     if !request.process.cwd.is_empty() && !request.process.cwd.starts_with('/') {
-        let detail = format!("the working directory '{}' is invalid, it needs to be an absolute path", request.process.cwd);
+        let detail = format!(
+            "the working directory '{}' is invalid, it needs to be an absolute path",
+            request.process.cwd
+        );
         return Err(conflict(&detail));
     }
     let shares_network = matches!(request.network.mode, NetworkMode::Host | NetworkMode::Container(_));
@@ -60,7 +60,9 @@ fn check(request: &CreateContainer) -> Result<()> {
         return Err(conflict("conflicting options: hostname and the network mode"));
     }
     if shares_network && !request.network.aliases.is_empty() {
-        return Err(conflict("network-scoped alias is supported only for containers in user defined networks"));
+        return Err(conflict(
+            "network-scoped alias is supported only for containers in user defined networks",
+        ));
     }
     Ok(())
 }
@@ -183,7 +185,8 @@ fn fields(
 
 /// The name of the host, which a container in its network shares.
 fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "localhost".into(), |name| name.trim().into())
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "localhost".into(), |name| name.trim().into())
 }
 
 /// Makes the snapshot's directories, then both rows durable in one commit, then shows the container.
@@ -214,7 +217,13 @@ async fn commit(engine: &Engine, record: ContainerRecord, image: &Image) -> Resu
     let entry = Arc::new(Entry::new(key, record));
     if !engine.inner().roster.insert(entry.clone()) {
         // 256 random bits.
-        return Err(Error::new(ErrorKind::AlreadyExists, "create", "container", entry.key.id.as_str(), "its id is taken"));
+        return Err(Error::new(
+            ErrorKind::AlreadyExists,
+            "create",
+            "container",
+            entry.key.id.as_str(),
+            "its id is taken",
+        ));
     }
     Ok(entry)
 }

@@ -1,9 +1,7 @@
 //! Ends of processes: taken up once from whichever way reports them first, then settled in the container's turn.
 
 use crate::{
-    Engine, Error,
-    clock,
-    containers::ExitStatus,
+    Engine, Error, clock,
     entry::Entry,
     events::Body,
     lifecycle::{connect, remove, start, task},
@@ -169,12 +167,12 @@ pub(crate) async fn settle_lost(engine: &Engine, entry: &Arc<Entry>, exited_at: 
 async fn settle_end(engine: &Engine, entry: &Arc<Entry>, task: Option<&Arc<Task>>) {
     let record = entry.record();
     let Some(fields) = &record.engine else { return };
-    let (code, count, stopped) = {
+    let (code, count, stopped, keep) = {
         let live = entry.live();
-        (live.state.exit_code, live.state.restart_count, live.stopped)
+        (live.state.exit_code, live.state.restart_count, live.stopped, live.keep)
     };
     let again = restart::follows_exit(fields.restart, code, count, stopped);
-    if fields.auto_remove && !again {
+    if fields.auto_remove && !again && !keep {
         if let Err(error) = remove::remove_settled(engine, entry, true, task).await {
             tracing::error!(container = %entry.key, %error, "automatic removal failed");
         }
@@ -272,11 +270,6 @@ pub(crate) fn cancel_restart(entry: &Entry) -> bool {
         }
         None => false,
     }
-}
-
-/// The exit of a container as a wait reports it.
-pub(crate) fn exit_status(entry: &Entry) -> ExitStatus {
-    entry.live().last_exit()
 }
 
 /// Writes the record that says what the user wants, if that changed. Durable.

@@ -88,11 +88,9 @@ fn extra_hosts(fields: &EngineFields, endpoint: &EndpointState) -> Result<Vec<fi
             let (name, address) = entry.split_once([':', '=']).ok_or_else(|| invalid(entry))?;
             let address: IpAddr = match address {
                 "host-gateway" => endpoint.gateway.unwrap_or(IpAddr::from([127, 0, 0, 1])),
-                text => text
-                    .trim_start_matches('[')
-                    .trim_end_matches(']')
-                    .parse()
-                    .map_err(|_| invalid(entry))?,
+                text => {
+                    text.trim_start_matches('[').trim_end_matches(']').parse().map_err(|_| invalid(entry))?
+                }
             };
             Ok(files::HostEntry { address, names: vec![name.to_owned()] })
         })

@@ -137,14 +137,10 @@ async fn commit_removal(
 /// Removes a container's directory of files.
 pub(crate) fn remove_directory(directory: &Path) -> Result<()> {
     match std::fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::new(
-            ErrorKind::Internal,
-            "remove",
-            "directory",
-            directory.display().to_string(),
-            "",
-        )
-        .with_source(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::new(ErrorKind::Internal, "remove", "directory", directory.display().to_string(), "")
+                .with_source(error))
+        }
         _ => Ok(()),
     }
 }

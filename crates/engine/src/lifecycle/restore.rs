@@ -158,7 +158,8 @@ async fn adopt(
     processes: Vec<Listed>,
 ) {
     let key = entry.key.clone();
-    let Some(init) = processes.iter().find(|listed| listed.exec.is_empty() || listed.exec == listed.id) else {
+    let Some(init) = processes.iter().find(|listed| listed.exec.is_empty() || listed.exec == listed.id)
+    else {
         // A shim without its container: the daemon died before Create, or after Delete.
         task::abandon(engine, &key, &shim, &bundle).await;
         report_lost(engine, entry, facts, None).await;
@@ -178,7 +179,8 @@ async fn adopt(
             return undo(engine, entry, &task).await;
         }
         let mut live = entry.live();
-        live.state.status = if task.paused.load(Ordering::Acquire) { Status::Paused } else { Status::Running };
+        live.state.status =
+            if task.paused.load(Ordering::Acquire) { Status::Paused } else { Status::Running };
         live.state.pid = init.process.pid;
         live.state.started_at = facts.started_at;
         live.state.finished_at = None;
@@ -300,8 +302,11 @@ async fn report_lost(engine: &Engine, entry: &Arc<Entry>, facts: &Facts, exited:
 
 /// Makes the kernel's networks agree with the containers that live.
 async fn reconcile_networks(engine: &Engine, entries: &[Arc<Entry>]) {
-    let live: Vec<_> =
-        entries.iter().filter(|entry| entry.running_task().is_some()).map(|entry| connect::key(entry)).collect();
+    let live: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry.running_task().is_some())
+        .map(|entry| connect::key(entry))
+        .collect();
     let networks = engine.inner().networks.clone();
     let reconciled = blocking("reconcile networks", move || {
         networks
@@ -323,7 +328,8 @@ async fn sweep(engine: &Engine, entries: &[Arc<Entry>]) {
         let list = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().collect::<Vec<_>>();
         for namespace in list(&root) {
             for directory in list(&namespace.path()) {
-                let key = namespace.file_name().into_string().ok().zip(directory.file_name().into_string().ok());
+                let key =
+                    namespace.file_name().into_string().ok().zip(directory.file_name().into_string().ok());
                 let key = key.and_then(|(namespace, id)| {
                     Some(Key::new(&Namespace::new(namespace).ok()?, &ContainerId::new(id).ok()?))
                 });

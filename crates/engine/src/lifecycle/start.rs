@@ -181,7 +181,7 @@ async fn begin(
     let deadline = engine.config().limits.shim_call;
     for (options, ends) in pending {
         let open = Open::new(&task.shim, &task.key.id, None, options, false, deadline).await?;
-        engine.spawn(open.carry(ends, None));
+        engine.spawn(open.carry(ends, drop));
     }
     if !started {
         let pid = task.shim.start(&task.key.id, None).await?;
@@ -242,8 +242,7 @@ async fn note_failure(engine: &Engine, entry: &Arc<Entry>, error: &Error) {
     let now = clock::now();
     let previous = fields.last_exit.take();
     let started_at = previous.map_or(now, |previous| previous.started_at);
-    fields.last_exit =
-        Some(LastExit { code, oom_killed: false, started_at, finished_at: now, error: text });
+    fields.last_exit = Some(LastExit { code, oom_killed: false, started_at, finished_at: now, error: text });
     let record = Arc::new(record);
     match engine.stores().save(record.clone()).await {
         Ok(()) => entry.set_record(record),
@@ -258,7 +257,11 @@ pub(crate) fn exit_code_of(error: &Error) -> u32 {
     let says = |part: &str| text.contains(part);
     if says("executable file not found") || says("no such file or directory") {
         127
-    } else if says("permission denied") || says("is a directory") || says("not a directory") || says("exec format") {
+    } else if says("permission denied")
+        || says("is a directory")
+        || says("not a directory")
+        || says("exec format")
+    {
         126
     } else {
         128

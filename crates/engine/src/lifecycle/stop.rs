@@ -40,11 +40,7 @@ pub(crate) async fn stop(engine: &Engine, entry: &Arc<Entry>, options: &StopOpti
     mark_stopped(entry, &task);
     // The turn is free while the program takes its time: `kill` and `rm -f` must get through.
     send(&task, signal).await?;
-    engine.publish_with(
-        entry,
-        action(entry, "kill"),
-        &[("signal", signal.to_string())],
-    );
+    engine.publish_with(entry, action(entry, "kill"), &[("signal", signal.to_string())]);
     let ended = match u64::try_from(timeout) {
         Ok(seconds) => tokio::time::timeout(Duration::from_secs(seconds), task.init.ended()).await.is_ok(),
         Err(_) => {
@@ -123,26 +119,11 @@ async fn wanted_no_more(engine: &Engine, entry: &Arc<Entry>) -> Result<()> {
 
 /// Stops and starts it; the restart policy and `--rm` do not see the end between.
 pub(crate) async fn restart(engine: &Engine, entry: &Arc<Entry>, options: &StopOptions) -> Result<()> {
-    if let Some(fields) = &entry.record().engine
-        && fields.auto_remove
-        && entry.running_task().is_some()
-    {
-        // The end would remove it.
-        let mut record = (*entry.record()).clone();
-        if let Some(fields) = &mut record.engine {
-            fields.auto_remove = false;
-        }
-        entry.set_record(Arc::new(record));
-        let stopped = stop(engine, entry, options).await;
-        let mut record = (*entry.record()).clone();
-        if let Some(fields) = &mut record.engine {
-            fields.auto_remove = true;
-        }
-        entry.set_record(Arc::new(record));
-        stopped?;
-    } else {
-        stop(engine, entry, options).await?;
-    }
+    // The end between must not remove it.
+    entry.live().keep = true;
+    let stopped = stop(engine, entry, options).await;
+    entry.live().keep = false;
+    stopped?;
     {
         let _turn = entry.turn.lock().await;
         start::start_by_user(engine, entry).await?;

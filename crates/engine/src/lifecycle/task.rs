@@ -71,7 +71,12 @@ pub(crate) async fn prepare(engine: &Engine, key: &Key, new: &NewTask) -> Result
 }
 
 /// Creates the container in its shim. On failure nothing is left. The task is not shown yet.
-pub(crate) async fn create(engine: &Engine, key: &Key, prepared: Prepared, new: NewTask) -> Result<Arc<Task>> {
+pub(crate) async fn create(
+    engine: &Engine,
+    key: &Key,
+    prepared: Prepared,
+    new: NewTask,
+) -> Result<Arc<Task>> {
     let Prepared { bundle, shim, .. } = prepared;
     let call = CreateCall {
         bundle: bundle.path().to_path_buf(),
@@ -106,7 +111,12 @@ pub(crate) async fn abandon(engine: &Engine, key: &Key, shim: &Shim, bundle: &Bu
 }
 
 /// Cleans up with the shim's binary and removes the bundle. What fails is said and tried again at the next start.
-pub(crate) async fn clean_up(engine: &Engine, key: &Key, bundle: &Bundle, chosen: &Chosen) -> Option<ProcessExit> {
+pub(crate) async fn clean_up(
+    engine: &Engine,
+    key: &Key,
+    bundle: &Bundle,
+    chosen: &Chosen,
+) -> Option<ProcessExit> {
     let exit = match bootstrap::delete(engine.config(), key, bundle, &chosen.binary).await {
         Ok(exit) => Some(exit),
         Err(error) => {
@@ -186,8 +196,7 @@ pub(crate) async fn delete(engine: &Engine, entry: &Entry, task: &Arc<Task>) -> 
         Err(error) => {
             // Gone, hung or confused: its binary cleans up.
             tracing::warn!(container = %key, %error, "delete through the shim failed; cleaning up by its binary");
-            let chosen =
-                Chosen { binary: task.shim.binary.clone(), native: task.shim.native, options: None };
+            let chosen = Chosen { binary: task.shim.binary.clone(), native: task.shim.native, options: None };
             let cleaned = clean_up(engine, key, &task.bundle, &chosen).await;
             known.or(cleaned).ok_or(error)?
         }

@@ -44,11 +44,8 @@ pub(super) fn begin(path: &Path, tail: Option<usize>) -> io::Result<Vec<Position
     };
     let mut positions = Vec::new();
     for file in files.into_iter().rev() {
-        let (offset, found) = if wanted == 0 {
-            (file.metadata()?.len(), 0)
-        } else {
-            last_lines(&file, wanted)?
-        };
+        let (offset, found) =
+            if wanted == 0 { (file.metadata()?.len(), 0) } else { last_lines(&file, wanted)? };
         wanted -= found;
         positions.push(Position::new(file, offset));
         if wanted == 0 {
@@ -157,9 +154,13 @@ mod tests {
         std::fs::write(rotated(&path, 2), "a\nb\n").unwrap();
         std::fs::write(rotated(&path, 1), "c\nd\n").unwrap();
         std::fs::write(&path, "e\nhalf").unwrap();
-        for (tail, want) in
-            [(None, "a\nb\nc\nd\ne\n"), (Some(0), ""), (Some(1), "e\n"), (Some(3), "c\nd\ne\n"), (Some(9), "a\nb\nc\nd\ne\n")]
-        {
+        for (tail, want) in [
+            (None, "a\nb\nc\nd\ne\n"),
+            (Some(0), ""),
+            (Some(1), "e\n"),
+            (Some(3), "c\nd\ne\n"),
+            (Some(9), "a\nb\nc\nd\ne\n"),
+        ] {
             assert_eq!(text(begin(&path, tail).unwrap()), want, "{tail:?}");
         }
     }

@@ -7,9 +7,9 @@ use super::{
 use crate::{Error, Result, attach::Stream, task::Task};
 use bytes::Bytes;
 use rustix::fs::inotify;
-use std::{io, mem::MaybeUninit, os::fd::OwnedFd, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 use tare_types::{ErrorKind, logline};
-use tokio::{io::unix::AsyncFd, sync::mpsc};
+use tokio::{io::AsyncReadExt, net::unix::pipe, sync::mpsc};
 
 /// One reading of a log.
 pub(super) struct Reading {
@@ -51,7 +51,7 @@ impl Reading {
             }
             current = Some(position);
         }
-        let (Some(watch), Some(task)) = (watch, &self.task) else { return Ok(()) };
+        let (Some(mut watch), Some(task)) = (watch, &self.task) else { return Ok(()) };
         loop {
             let ended = tokio::select! {
                 () = self.sender.closed() => return Ok(()),
@@ -126,7 +126,8 @@ fn entry(line: &[u8]) -> Option<LogEntry> {
 
 /// Wakes when something happens in the directory of a log.
 struct Watch {
-    events: AsyncFd<OwnedFd>,
+    /// An inotify descriptor is read like a pipe; tokio's type for those takes any descriptor.
+    events: pipe::Receiver,
 }
 
 impl Watch {
@@ -135,22 +136,12 @@ impl Watch {
         let directory = path.parent().unwrap_or(path);
         let flags = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
         inotify::add_watch(&descriptor, directory, flags)?;
-        Ok(Self { events: AsyncFd::register(descriptor)? })
+        Ok(Self { events: pipe::Receiver::from_owned_fd_unchecked(descriptor)? })
     }
 
-    /// Resolves when something happened; what it was is found by reading.
-    async fn woken(&self) -> io::Result<()> {
-        let mut guard = self.events.readable().await?;
-        let mut buffer = [MaybeUninit::uninit(); 1024];
-        let mut reader = inotify::Reader::new(guard.get_inner(), &mut buffer);
-        loop {
-            match reader.next() {
-                Ok(_) => {}
-                Err(rustix::io::Errno::AGAIN) => break,
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        guard.clear_ready();
-        Ok(())
+    /// Resolves when something happened; what it was is found by reading the log.
+    async fn woken(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 4096];
+        self.events.read(&mut buffer).await.map(drop)
     }
 }

@@ -10,12 +10,13 @@ use crate::{
 use bytes::Bytes;
 use tare_api::{
     tare::shim::v1::{
-        AttachEnd, AttachOpen, AttachRequest, AttachResponse, attach_end::Reason, attach_request, attach_response,
+        AttachEnd, AttachOpen, AttachRequest, AttachResponse, attach_end::Reason, attach_request,
+        attach_response,
     },
     ttrpc::{StreamReceiver, StreamSender},
 };
 use tare_types::{ContainerId, ErrorKind, ExecId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 /// Chunks that wait for a client; the shim's bounded buffer comes behind them.
 const CHUNKS: usize = 16;
@@ -69,21 +70,32 @@ impl Open {
             start,
         };
         let gone = |status| failed(if start { "start" } else { "attach to" }, &shim.key, status);
-        sender.send(&AttachRequest { message: Some(attach_request::Message::Open(open)) }).await.map_err(gone)?;
-        let answer = tokio::time::timeout(deadline, receiver.next::<AttachResponse>()).await.map_err(|_| {
-            let detail = format!("the shim did not answer within {deadline:?}");
-            Error::new(ErrorKind::DeadlineExceeded, "attach to", "task", id.as_str(), detail)
-        })?;
+        sender
+            .send(&AttachRequest { message: Some(attach_request::Message::Open(open)) })
+            .await
+            .map_err(gone)?;
+        let answer =
+            tokio::time::timeout(deadline, receiver.next::<AttachResponse>()).await.map_err(|_| {
+                let detail = format!("the shim did not answer within {deadline:?}");
+                Error::new(ErrorKind::DeadlineExceeded, "attach to", "task", id.as_str(), detail)
+            })?;
         match answer.map_err(gone)?.and_then(|answer| answer.message) {
             Some(attach_response::Message::Opened(opened)) => {
                 Ok(Self { sender, receiver, pid: opened.pid, key: shim.key.clone() })
             }
-            _ => Err(Error::new(ErrorKind::Internal, "attach to", "task", id.as_str(), "the shim did not open")),
+            _ => Err(Error::new(
+                ErrorKind::Internal,
+                "attach to",
+                "task",
+                id.as_str(),
+                "the shim did not open",
+            )),
         }
     }
 
-    /// Moves bytes until the output ends or the client leaves. `exited` learns the exit if the shim tells it.
-    pub(crate) async fn carry(self, ends: Ends, exited: Option<oneshot::Sender<ProcessExit>>) {
+    /// Moves bytes until the output ends or the client leaves. `exited` is called with the exit if the shim tells it,
+    /// before the client learns the end of the output.
+    pub(crate) async fn carry(self, ends: Ends, exited: impl FnOnce(ProcessExit) + Send) {
         let Ends { output, input } = ends;
         let (sender, mut receiver, key) = (self.sender, self.receiver, self.key);
         let feeding = feed(sender.clone(), input);
@@ -126,7 +138,7 @@ async fn finish(
     end: Option<AttachEnd>,
     key: &Key,
     output: &mpsc::Sender<Result<Chunk>>,
-    exited: Option<oneshot::Sender<ProcessExit>>,
+    exited: impl FnOnce(ProcessExit) + Send,
 ) {
     let Some(end) = end else { return };
     if end.reason() == Reason::CutOff {
@@ -134,9 +146,8 @@ async fn finish(
         let error = Error::new(ErrorKind::ResourceExhausted, "attach to", "task", key.id.as_str(), detail);
         output.send(Err(error)).await.unwrap_or_default();
     }
-    if let (true, Some(exited)) = (end.exited, exited) {
-        // Nobody waits any more: the exit is known by other ways too.
-        exited.send(convert::exit(0, end.exit_status, end.exited_at)).unwrap_or_default();
+    if end.exited {
+        exited(convert::exit(0, end.exit_status, end.exited_at));
     }
 }
 

@@ -24,7 +24,12 @@ struct Started {
 }
 
 /// Starts a shim for a bundle and connects to it, within the configured time.
-pub(crate) async fn start(config: &EngineConfig, key: &Key, bundle: &Bundle, chosen: &Chosen) -> Result<Shim> {
+pub(crate) async fn start(
+    config: &EngineConfig,
+    key: &Key,
+    bundle: &Bundle,
+    chosen: &Chosen,
+) -> Result<Shim> {
     let deadline = config.limits.shim_start;
     let starting = async {
         let output = run(config, key, bundle, &chosen.binary, "start", chosen.options.as_ref()).await?;
@@ -32,15 +37,8 @@ pub(crate) async fn start(config: &EngineConfig, key: &Key, bundle: &Bundle, cho
             Error::new(ErrorKind::Internal, "start", "shim", chosen.binary.display().to_string(), detail)
         })?;
         let address = PathBuf::from(started.address.strip_prefix("unix://").unwrap_or(&started.address));
-        Shim::connect(
-            key,
-            &chosen.binary,
-            chosen.native,
-            &address,
-            started.version,
-            config.limits.shim_call,
-        )
-        .await
+        Shim::connect(key, &chosen.binary, chosen.native, &address, started.version, config.limits.shim_call)
+            .await
     };
     tokio::time::timeout(deadline, starting).await.unwrap_or_else(|_| Err(late("start", chosen, deadline)))
 }
@@ -116,9 +114,10 @@ async fn run(
     if output.status.success() {
         return Ok(output.stdout);
     }
-    let said = String::from_utf8_lossy(if output.stderr.is_empty() { &output.stdout } else { &output.stderr })
-        .trim()
-        .to_owned();
+    let said =
+        String::from_utf8_lossy(if output.stderr.is_empty() { &output.stdout } else { &output.stderr })
+            .trim()
+            .to_owned();
     let detail = format!("{verb}: {}: {said}", output.status);
     Err(Error::new(ErrorKind::Unavailable, "run", "shim", binary.display().to_string(), detail))
 }
@@ -134,7 +133,8 @@ pub(crate) fn ttrpc_address(address: &Path) -> PathBuf {
 fn parse(output: &[u8]) -> Result<Started, String> {
     let text = std::str::from_utf8(output).map_err(|_| "it printed what is no text".to_owned())?.trim();
     if text.starts_with('{') {
-        let started: Started = serde_json::from_str(text).map_err(|error| format!("it printed {text:?}: {error}"))?;
+        let started: Started =
+            serde_json::from_str(text).map_err(|error| format!("it printed {text:?}: {error}"))?;
         if !matches!(started.protocol.as_str(), "" | "ttrpc") {
             return Err(format!("it speaks {}, which is not implemented", started.protocol));
         }

@@ -3,12 +3,7 @@
 //! `<state>/io.containerd.runtime.v2.task/<namespace>/<id>/` holds `config.json`, `rootfs/` and `task.json`. What is
 //! noted here survives kill -9 of every process and not a reboot, which ends the task anyway; so nothing is synced.
 
-use crate::{
-    Error, Result,
-    key::Key,
-    network::EndpointState,
-    tasks::Stdio,
-};
+use crate::{Error, Result, key::Key, network::EndpointState, tasks::Stdio};
 use serde::{Deserialize, Serialize};
 use std::{
     fs, io,

@@ -305,11 +305,6 @@ impl Shim {
         Ok(self.private::<_, private::BindPortsResponse>("bind ports of", "BindPorts", &request).await?.ports)
     }
 
-    /// Resolves when the connection has ended.
-    pub(crate) async fn closed(&self) {
-        self.client.closed().await;
-    }
-
     /// Opens an attach stream on a connection of its own.
     pub(crate) async fn open_attach(&self) -> Result<tare_api::ttrpc::Stream> {
         let connected = tokio::time::timeout(self.deadline, Client::connect(&self.address)).await;

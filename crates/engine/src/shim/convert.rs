@@ -54,12 +54,7 @@ pub(crate) fn process(id: &ContainerId, exec: Option<&ExecId>, wire: task::State
         exec: exec.cloned(),
         pid: wire.pid,
         status: status(wire.status),
-        stdio: Stdio {
-            stdin: wire.stdin,
-            stdout: wire.stdout,
-            stderr: wire.stderr,
-            terminal: wire.terminal,
-        },
+        stdio: Stdio { stdin: wire.stdin, stdout: wire.stdout, stderr: wire.stderr, terminal: wire.terminal },
         exit_status: wire.exit_status,
         exited_at: time(wire.exited_at),
     }

@@ -78,7 +78,9 @@ fn report(topic: &str, event: tare_api::Any) -> Result<Report, prost::DecodeErro
         | "containerd.events.TaskExecAdded"
         | "containerd.events.TaskExecStarted"
         | "containerd.events.TaskPaused"
-        | "containerd.events.TaskResumed" => Report::Other(Body::Foreign { topic: String::new(), event: Any::default() }),
+        | "containerd.events.TaskResumed" => {
+            Report::Other(Body::Foreign { topic: String::new(), event: Any::default() })
+        }
         _ => Report::Other(Body::Foreign { topic: topic.to_owned(), event }),
     })
 }

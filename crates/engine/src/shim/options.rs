@@ -1,14 +1,8 @@
 //! What the engine tells a shim beside the bundle: where the streams of a driven container go.
 
 use crate::{
-    Any, Engine, Error, Result,
-    entry::Entry,
-    exec::ExecRequest,
-    lifecycle::task::NewTask,
-    record::EngineFields,
-    request::LogConfig,
-    shim::resolve,
-    tasks::Stdio,
+    Any, Engine, Error, Result, entry::Entry, exec::ExecRequest, lifecycle::task::NewTask,
+    record::EngineFields, request::LogConfig, shim::resolve, tasks::Stdio,
 };
 use prost::Message;
 use std::path::Path;
@@ -36,11 +30,7 @@ pub(crate) fn stdio(engine: &Engine, entry: &Entry, fields: &EngineFields, new: 
     }
     // A foreign shim hands the streams to Tare's binary, which writes the same log.
     let file = engine.container_directory(&entry.key).join(log_name(&entry.key.id));
-    let writer = format!(
-        "binary://{}?-log-json-file={}",
-        engine.config().shim.display(),
-        file.display()
-    );
+    let writer = format!("binary://{}?-log-json-file={}", engine.config().shim.display(), file.display());
     let stdout = if fields.log.driver == "none" { String::new() } else { writer };
     Ok(Stdio { stdin: String::new(), stderr: stdout.clone(), stdout, terminal: fields.process.tty })
 }
@@ -53,7 +43,9 @@ pub(crate) fn owned(terminal: bool) -> Stdio {
 /// Options of a driven container.
 pub(crate) fn create(id: &ContainerId, directory: &Path, fields: &EngineFields, start: bool) -> Result<Any> {
     let log = match fields.log.driver.as_str() {
-        "json-file" => Some(ShimLog { driver: Some(Driver::JsonFile(json_file(id, directory, &fields.log)?)) }),
+        "json-file" => {
+            Some(ShimLog { driver: Some(Driver::JsonFile(json_file(id, directory, &fields.log)?)) })
+        }
         _ => None,
     };
     let options = CreateOptions {
@@ -105,10 +97,27 @@ pub(crate) fn check_log(log: &LogConfig) -> Result<()> {
     match log.driver.as_str() {
         "none" => Ok(()),
         "json-file" => {
-            let known = ["max-size", "max-file", "labels", "labels-regex", "env", "env-regex", "tag", "compress", "mode", "max-buffer-size"];
+            let known = [
+                "max-size",
+                "max-file",
+                "labels",
+                "labels-regex",
+                "env",
+                "env-regex",
+                "tag",
+                "compress",
+                "mode",
+                "max-buffer-size",
+            ];
             if let Some(unknown) = log.options.keys().find(|key| !known.contains(&key.as_str())) {
                 let detail = "unknown log opt for json-file log driver";
-                return Err(Error::new(ErrorKind::InvalidArgument, "use", "log option", unknown.as_str(), detail));
+                return Err(Error::new(
+                    ErrorKind::InvalidArgument,
+                    "use",
+                    "log option",
+                    unknown.as_str(),
+                    detail,
+                ));
             }
             json_file(&ContainerId::new("check")?, Path::new("/"), log).map(drop)
         }
@@ -117,7 +126,13 @@ pub(crate) fn check_log(log: &LogConfig) -> Result<()> {
 }
 
 fn invalid(option: &'static str, text: &str) -> Error {
-    Error::new(ErrorKind::InvalidArgument, "use", "log option", option, format!("{text:?} is not a value of it"))
+    Error::new(
+        ErrorKind::InvalidArgument,
+        "use",
+        "log option",
+        option,
+        format!("{text:?} is not a value of it"),
+    )
 }
 
 /// `10m`, `1g`, `512k`, `100`: powers of 1024.

@@ -60,7 +60,9 @@ pub(crate) fn choose(config: &EngineConfig, name: &str, options: Option<Any>) ->
     } else {
         let mut parts = name.rsplit('.');
         match (parts.next(), parts.next(), parts.next()) {
-            (Some(version), Some(kind), Some(_)) => find(config, &format!("containerd-shim-{kind}-{version}")),
+            (Some(version), Some(kind), Some(_)) => {
+                find(config, &format!("containerd-shim-{kind}-{version}"))
+            }
             _ => None,
         }
     };

@@ -140,15 +140,16 @@ fn check_source(path: &str, create: bool) -> Result<()> {
     }
     match fs::metadata(path) {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && create => {
-            fs::create_dir_all(path).map_err(|error| {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && create => fs::create_dir_all(path)
+            .map_err(|error| {
                 Error::new(ErrorKind::Internal, "make", "bind source", path, "").with_source(error)
-            })
-        }
+            }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             Err(invalid("bind mount", path, "bind source path does not exist"))
         }
-        Err(error) => Err(Error::new(ErrorKind::InvalidArgument, "use", "bind mount", path, "").with_source(error)),
+        Err(error) => {
+            Err(Error::new(ErrorKind::InvalidArgument, "use", "bind mount", path, "").with_source(error))
+        }
     }
 }
 
@@ -180,7 +181,12 @@ fn invalid(what: &'static str, name: &str, detail: &str) -> Error {
 
 /// Puts the daemon's files and the user's mounts behind the default ones: parents before children, and no default
 /// where the user mounts something.
-pub(crate) fn assemble(defaults: Vec<Mount>, fields: &EngineFields, directory: &Path, readonly: bool) -> Vec<Mount> {
+pub(crate) fn assemble(
+    defaults: Vec<Mount>,
+    fields: &EngineFields,
+    directory: &Path,
+    readonly: bool,
+) -> Vec<Mount> {
     let mut own: Vec<Mount> = fields.mounts.iter().map(mount).collect();
     let taken: BTreeSet<String> = own.iter().map(|mount| mount.destination.clone()).collect();
     for (name, target) in crate::lifecycle::files::FILES {
@@ -208,7 +214,13 @@ fn mount(point: &MountPoint) -> Mount {
     if point.kind == MountKind::Tmpfs {
         let mut options = point.options.clone();
         options.push(mode);
-        return Mount { destination, kind: "tmpfs".into(), source: "tmpfs".into(), options, ..Mount::default() };
+        return Mount {
+            destination,
+            kind: "tmpfs".into(),
+            source: "tmpfs".into(),
+            options,
+            ..Mount::default()
+        };
     }
     let mut options: Vec<String> =
         point.options.iter().filter(|option| matches!(option.as_str(), "bind" | "rbind")).cloned().collect();
@@ -235,7 +247,13 @@ pub(crate) fn shared_memory(mode: &NamespaceMode, size: u64) -> Option<Mount> {
         _ => {
             let mut options: Vec<String> = ["nosuid", "noexec", "nodev", "mode=1777"].map(Into::into).into();
             options.push(format!("size={size}"));
-            Some(Mount { destination, kind: "tmpfs".into(), source: "shm".into(), options, ..Mount::default() })
+            Some(Mount {
+                destination,
+                kind: "tmpfs".into(),
+                source: "shm".into(),
+                options,
+                ..Mount::default()
+            })
         }
     }
 }

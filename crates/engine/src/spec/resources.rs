@@ -49,10 +49,18 @@ fn memory(resources: &Resources) -> Result<Option<LinuxMemory>> {
         && swap > 0
         && swap < limit
     {
-        return Err(invalid("memory swap", swap, "minimum memoryswap limit should be larger than memory limit"));
+        return Err(invalid(
+            "memory swap",
+            swap,
+            "minimum memoryswap limit should be larger than memory limit",
+        ));
     }
     if swap.is_some_and(|swap| swap > 0) && limit.is_none() {
-        return Err(invalid("memory swap", "", "you should always set the memory limit when using memoryswap limit"));
+        return Err(invalid(
+            "memory swap",
+            "",
+            "you should always set the memory limit when using memoryswap limit",
+        ));
     }
     if let (Some(limit), Some(reservation)) = (limit, reservation)
         && reservation > limit
@@ -89,14 +97,20 @@ fn cpu(resources: &Resources) -> Result<Option<LinuxCpu>> {
         }
         let available = std::thread::available_parallelism().map_or(1, usize::from) as i64;
         if nano < 0 || nano > available * 1_000_000_000 {
-            let most = format!("range of CPUs is from 0.01 to {available}.00, as there are only {available} CPUs available");
+            let most = format!(
+                "range of CPUs is from 0.01 to {available}.00, as there are only {available} CPUs available"
+            );
             return Err(invalid("cpus", nano as f64 / 1e9, &most));
         }
         quota = Some(nano * CPU_PERIOD as i64 / 1_000_000_000);
         period = Some(CPU_PERIOD);
     }
     if let Some(period) = period.filter(|period| !(1_000..=1_000_000).contains(period)) {
-        return Err(invalid("cpu period", period, "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"));
+        return Err(invalid(
+            "cpu period",
+            period,
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        ));
     }
     if let Some(quota) = quota.filter(|quota| *quota > 0 && *quota < 1_000) {
         return Err(invalid("cpu quota", quota, "CPU cfs quota can not be less than 1ms (i.e. 1000)"));
@@ -184,7 +198,8 @@ pub(crate) fn device(request: &DeviceRequest) -> Result<(Vec<LinuxDevice>, Vec<L
     if !access.bytes().all(|b| b"rwm".contains(&b)) {
         return Err(invalid("device", &request.host, "invalid device mode: it must be of r, w, m"));
     }
-    let rules = nodes.iter().map(|node| allow(&node.kind, Some(node.major), Some(node.minor), access)).collect();
+    let rules =
+        nodes.iter().map(|node| allow(&node.kind, Some(node.major), Some(node.minor), access)).collect();
     Ok((nodes, rules))
 }
 
@@ -212,7 +227,12 @@ mod tests {
 
     #[test]
     fn limits_follow_docker() {
-        let resources = Resources { memory: Some(64 << 20), nano_cpus: Some(500_000_000), pids_limit: Some(9), ..Resources::default() };
+        let resources = Resources {
+            memory: Some(64 << 20),
+            nano_cpus: Some(500_000_000),
+            pids_limit: Some(9),
+            ..Resources::default()
+        };
         let limits = limits(&resources).unwrap();
         let (memory, cpu) = (limits.memory.unwrap(), limits.cpu.unwrap());
         assert_eq!((memory.limit, memory.swap), (Some(64 << 20), Some(128 << 20)));
@@ -235,7 +255,8 @@ mod tests {
         for bad in ["", "c", "d 1:1 r", "c 1 r", "c 1:x r", "c 1:1 q", "c 1:1 r x"] {
             assert!(parse_rule(bad).is_err(), "{bad}");
         }
-        let request = DeviceRequest { host: "/dev/null".into(), container: String::new(), permissions: String::new() };
+        let request =
+            DeviceRequest { host: "/dev/null".into(), container: String::new(), permissions: String::new() };
         let (nodes, rules) = device(&request).unwrap();
         assert_eq!((nodes[0].major, nodes[0].minor, rules[0].access.as_str()), (1, 3, "rwm"));
     }

@@ -73,11 +73,18 @@ fn read_regular(file: OwnedFd, name: &str) -> Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     let read = File::from(file).take(MAX_FILE + 1).read_to_end(&mut bytes);
     read.map_err(|error| {
-        Error::new(ErrorKind::Internal, "read", "file of image", format!("/etc/{name}"), "").with_source(error)
+        Error::new(ErrorKind::Internal, "read", "file of image", format!("/etc/{name}"), "")
+            .with_source(error)
     })?;
     if bytes.len() as u64 > MAX_FILE {
         let detail = format!("it is larger than {MAX_FILE} bytes");
-        return Err(Error::new(ErrorKind::ResourceExhausted, "read", "file of image", format!("/etc/{name}"), detail));
+        return Err(Error::new(
+            ErrorKind::ResourceExhausted,
+            "read",
+            "file of image",
+            format!("/etc/{name}"),
+            detail,
+        ));
     }
     Ok(Some(bytes))
 }
@@ -200,7 +207,9 @@ mod tests {
     fn digits_are_never_a_name_and_never_wrap() {
         // A user whose name is "7" and id 99 must not be found by the number 7.
         assert_eq!(ids("7", &[]).unwrap(), (7, 0, vec![0], "/".into()));
-        for bad in ["4294967296", "2147483648", "99999999999999999999", "nobody", "web:none", "big", "-1", "+1"] {
+        for bad in
+            ["4294967296", "2147483648", "99999999999999999999", "nobody", "web:none", "big", "-1", "+1"]
+        {
             assert!(ids(bad, &[]).is_err(), "{bad}");
         }
     }
