@@ -73,6 +73,14 @@ pub(crate) fn streams(fds: [BorrowedFd<'_>; 3]) -> Outcome {
     Ok(())
 }
 
+/// Puts a descriptor at 0, read from its beginning if it can be.
+pub(crate) fn stdin(fd: BorrowedFd<'_>) -> Outcome {
+    match raw::rewind(fd) {
+        Ok(()) | Err(Errno::SPIPE) => raw::dup_onto(fd, 0).at(Call::Dup),
+        Err(errno) => Err(Failed { call: Call::Read, errno }),
+    }
+}
+
 /// Gives the standard streams to a user, so that it can open them again through `/proc/self/fd`.
 pub(crate) fn give_streams(uid: u32) -> Outcome {
     for fd in raw::standard_streams() {

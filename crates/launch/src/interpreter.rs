@@ -133,6 +133,8 @@ impl<'a> Child<'a> {
         match *op {
             Op::Console(terminal) => console::console(self, terminal),
             Op::Streams(fds) => console::streams(fds),
+            Op::Stdin(fd) => console::stdin(fd),
+            Op::WorkingDirectory(path) => rustix::process::chdir(path).at(Call::Chdir),
             Op::StreamsOwner(uid) => console::give_streams(uid),
             Op::Limit(resource, limit) => rustix::process::setrlimit(resource, limit).at(Call::Setrlimit),
             Op::Umask(mask) => {

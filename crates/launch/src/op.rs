@@ -79,6 +79,10 @@ pub enum Op<'a> {
     Hook(&'a HookOp<'a>),
     /// Opens a terminal and makes it the standard streams.
     Console(&'a ConsoleOp<'a>),
+    /// Puts a descriptor at 0, rewound if it is a file.
+    Stdin(BorrowedFd<'a>),
+    /// chdir(2) by a path of the runtime's side; for hooks.
+    WorkingDirectory(&'a CStr),
     /// Puts these descriptors at 0, 1 and 2.
     Streams([BorrowedFd<'a>; 3]),
     /// Gives 0, 1 and 2 to a user.

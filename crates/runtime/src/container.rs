@@ -1,19 +1,72 @@
 //! A container that exists.
 
-use crate::{Error, ExecOptions, Process, Result};
-use alloc::{string::String, vec::Vec};
-use tare_types::spec::{ContainerStatus, LinuxResources, State};
+use crate::{
+    During, Error, ExecOptions, Process, Result,
+    cgroup::{Cgroup, OomEvents, Stats},
+    child,
+    create::oci_state,
+    exec, hooks,
+    plan::Kind,
+    process::GatePipes,
+    state::{GATE_FIFO, RESULT_FIFO, StateDir, StateFile},
+};
+use alloc::{format, string::String, vec::Vec};
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    fs::OFlags,
+};
+use tare_launch::{Op, Pointer, ReportKind};
+use tare_sys::Errno;
+use tare_types::{
+    ErrorKind, Timestamp,
+    spec::{ContainerStatus, LinuxResources, State},
+};
+
+/// How long a killed first process may take to end before `delete` gives up, in milliseconds. runc's value.
+const KILL_DEADLINE: u64 = 10_000;
 
 /// A container, as read from its state file or just created.
 #[derive(Debug)]
 pub struct Container {
-    id: String,
+    pub(crate) dir: StateDir,
+    pub(crate) state: StateFile,
+    pub(crate) cgroup: Cgroup,
+    gate: Option<GatePipes>,
 }
 
 impl Container {
+    pub(crate) fn new(dir: StateDir, state: StateFile, cgroup: Cgroup, gate: Option<GatePipes>) -> Self {
+        Self { dir, state, cgroup, gate }
+    }
+
     /// The identifier.
     pub fn id(&self) -> &str {
-        &self.id
+        &self.state.id
+    }
+
+    /// The first process as the host sees it; it may have ended.
+    pub fn pid(&self) -> i32 {
+        self.state.init_process_pid
+    }
+
+    /// Absolute path of the bundle.
+    pub fn bundle(&self) -> &str {
+        &self.state.tare.bundle
+    }
+
+    /// When the container was created.
+    pub fn created(&self) -> Timestamp {
+        self.state.created
+    }
+
+    /// Path of the root file system on the host.
+    pub fn rootfs(&self) -> &str {
+        &self.state.config.rootfs
+    }
+
+    /// Its cgroups.
+    pub fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
     }
 
     /// Where the container is in its life, asked of the kernel now.
@@ -21,7 +74,19 @@ impl Container {
     /// # Errors
     /// The failing system call.
     pub fn status(&self) -> Result<ContainerStatus> {
-        Err(Error::unimplemented("status"))
+        let ended = match tare_sys::process::stat(self.pid()).during("read the first process")? {
+            // Another process may have the number by now: its start time tells.
+            Some((start, state)) => start != self.state.init_process_start || matches!(state, b'Z' | b'X'),
+            None => true,
+        };
+        if ended {
+            return Ok(ContainerStatus::Stopped);
+        }
+        if self.gate.is_some() || self.dir.has(GATE_FIFO) {
+            return Ok(ContainerStatus::Created);
+        }
+        let frozen = self.cgroup.is_frozen()?;
+        Ok(if frozen { ContainerStatus::Paused } else { ContainerStatus::Running })
     }
 
     /// The specification's state document, with the status of now.
@@ -29,7 +94,7 @@ impl Container {
     /// # Errors
     /// As [`Container::status`].
     pub fn state(&self) -> Result<State> {
-        Err(Error::unimplemented("state"))
+        Ok(oci_state(&self.state, self.status()?))
     }
 
     /// Lets the first process execute its program and waits until it does; then runs `poststart` hooks.
@@ -38,7 +103,72 @@ impl Container {
     /// `FailedPrecondition` when the container is not `created`; `NotFound`, `PermissionDenied` or
     /// `InvalidArgument` with the text of execve's failure, the first process then has ended.
     pub fn start(&mut self) -> Result<()> {
-        Err(Error::unimplemented("start"))
+        let result = match self.gate.take() {
+            Some(pipes) => {
+                child::release(&pipes.open)?;
+                pipes.result
+            }
+            None => self.open_fifos()?,
+        };
+        self.await_program(&result)?;
+        hooks::run("poststart", &self.state.tare.poststart, &oci_state(&self.state, ContainerStatus::Running))
+    }
+
+    fn open_fifos(&self) -> Result<OwnedFd> {
+        let refuse = |text| Err(Error::new(ErrorKind::FailedPrecondition, text, "", ""));
+        match self.status()? {
+            ContainerStatus::Created => {}
+            ContainerStatus::Stopped => return refuse("cannot start a container that has stopped"),
+            _ => return refuse("cannot start an already running container"),
+        }
+        let result =
+            self.dir.open_file(RESULT_FIFO, OFlags::RDONLY | OFlags::NONBLOCK).during("open the gate")?;
+        // Without a reader there is no first process behind the gate any more.
+        let gate = match self.dir.open_file(GATE_FIFO, OFlags::WRONLY | OFlags::NONBLOCK) {
+            Err(error) if error.errno() == Errno::NXIO => {
+                return refuse("cannot start a container that has stopped");
+            }
+            gate => gate.during("open the gate")?,
+        };
+        child::release(&gate)?;
+        self.dir.remove_file(GATE_FIFO);
+        Ok(result)
+    }
+
+    fn await_program(&self, result: &OwnedFd) -> Result<()> {
+        const OPERATION: &str = "unable to start container process";
+        let mut executing = false;
+        let mut failed = None;
+        while let Some(report) = child::read_report(result.as_fd())? {
+            match report.kind {
+                ReportKind::Failed => failed = Some(report),
+                _ => executing = true,
+            }
+        }
+        self.dir.remove_file(RESULT_FIFO);
+        match failed {
+            None if executing => Ok(()),
+            None => Err(Error::new(
+                ErrorKind::FailedPrecondition,
+                OPERATION,
+                "the first process ended before its program",
+                "",
+            )),
+            Some(report) => {
+                // The list is the creator's; after the gate only the filter, hooks and the program are left.
+                let end = [Pointer::NULL];
+                let array = crate::program::array(&end);
+                let ops = [Op::Execute(array, array)];
+                let name = self.program_name();
+                let report = tare_launch::Report { op: 0, ..report };
+                Err(child::failure(OPERATION, &ops, &name, report))
+            }
+        }
+    }
+
+    /// What the process calls itself by; for messages.
+    fn program_name(&self) -> String {
+        self.state.tare.program.clone()
     }
 
     /// Starts a process in the container. When this returns the program runs.
@@ -47,8 +177,7 @@ impl Container {
     /// `FailedPrecondition` when the container is stopped or paused, else as [`crate::Runtime::create`]
     /// and [`Container::start`].
     pub fn exec(&self, options: &ExecOptions<'_>) -> Result<Process> {
-        let _ = options;
-        Err(Error::unimplemented("exec"))
+        exec::exec(self, options)
     }
 
     /// Sends a signal to the first process.
@@ -56,8 +185,20 @@ impl Container {
     /// # Errors
     /// `FailedPrecondition` ("container not running") when it has ended.
     pub fn kill(&self, signal: i32) -> Result<()> {
-        let _ = signal;
-        Err(Error::unimplemented("kill"))
+        let first = match self.open_first() {
+            Err(error) if error.kind() == ErrorKind::FailedPrecondition => return Err(not_running()),
+            first => first?,
+        };
+        let sent = tare_sys::process::send_signal(first.as_fd(), signal);
+        match sent {
+            Err(error) if error.errno() == Errno::SRCH => Err(not_running()),
+            sent => sent.during("kill"),
+        }?;
+        // A frozen process would not see the signal until it is thawed; runc does the same.
+        if signal == 9 && self.cgroup.is_frozen().unwrap_or(false) {
+            self.cgroup.thaw()?;
+        }
+        Ok(())
     }
 
     /// Sends a signal to all processes of the container's cgroup, whether the first one lives or not.
@@ -65,8 +206,7 @@ impl Container {
     /// # Errors
     /// The failing system call.
     pub fn kill_all(&self, signal: i32) -> Result<()> {
-        let _ = signal;
-        Err(Error::unimplemented("kill --all"))
+        self.cgroup.kill(signal)
     }
 
     /// Removes cgroup and state and runs `poststop` hooks. With `force` a live container is killed first.
@@ -75,8 +215,45 @@ impl Container {
     /// `FailedPrecondition` for a container that runs and no `force`. What was removed stays removed;
     /// calling again goes on.
     pub fn delete(&mut self, force: bool) -> Result<()> {
-        let _ = force;
-        Err(Error::unimplemented("delete"))
+        let status = self.status()?;
+        if status != ContainerStatus::Stopped {
+            // A created container has run nothing yet: runc deletes it without force.
+            if !force && status != ContainerStatus::Created {
+                let text = format!("cannot delete container {} that is not stopped: {status}", self.id());
+                return Err(Error::new(ErrorKind::FailedPrecondition, "", text, ""));
+            }
+            self.kill_and_wait()?;
+        }
+        // Members of a pid namespace end with its first process; those of a shared one do not.
+        if !self.state.tare.namespaces.iter().any(|name| name == Kind::Pid.state_name()) {
+            self.cgroup.kill(9)?;
+        }
+        self.cgroup.remove()?;
+        let ran = hooks::run(
+            "poststop",
+            &self.state.tare.poststop,
+            &oci_state(&self.state, ContainerStatus::Stopped),
+        );
+        self.dir.remove()?;
+        ran
+    }
+
+    fn kill_and_wait(&self) -> Result<()> {
+        let first = match self.open_first() {
+            Err(error) if error.kind() == ErrorKind::FailedPrecondition => return Ok(()),
+            first => first?,
+        };
+        match tare_sys::process::send_signal(first.as_fd(), 9) {
+            Err(error) if error.errno() == Errno::SRCH => return Ok(()),
+            sent => sent.during("kill")?,
+        }
+        if self.cgroup.is_frozen().unwrap_or(false) {
+            self.cgroup.thaw()?;
+        }
+        if tare_sys::process::has_ended(first.as_fd(), KILL_DEADLINE).during("wait for the first process")? {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::DeadlineExceeded, "container init still running", "", ""))
     }
 
     /// Freezes all processes and waits until they are.
@@ -84,7 +261,10 @@ impl Container {
     /// # Errors
     /// `FailedPrecondition` when the container is not running.
     pub fn pause(&self) -> Result<()> {
-        Err(Error::unimplemented("pause"))
+        match self.status()? {
+            ContainerStatus::Running | ContainerStatus::Created => self.cgroup.freeze(),
+            _ => Err(Error::new(ErrorKind::FailedPrecondition, "container not running or created", "", "")),
+        }
     }
 
     /// Thaws all processes.
@@ -92,7 +272,11 @@ impl Container {
     /// # Errors
     /// `FailedPrecondition` when the container is not paused.
     pub fn resume(&self) -> Result<()> {
-        Err(Error::unimplemented("resume"))
+        match self.status()? {
+            ContainerStatus::Paused => self.cgroup.thaw(),
+            ContainerStatus::Created if self.cgroup.is_frozen()? => self.cgroup.thaw(),
+            _ => Err(Error::new(ErrorKind::FailedPrecondition, "container not paused", "", "")),
+        }
     }
 
     /// Process ids of the container's cgroup, as the caller's pid namespace sees them.
@@ -100,7 +284,7 @@ impl Container {
     /// # Errors
     /// The failing system call.
     pub fn processes(&self) -> Result<Vec<i32>> {
-        Err(Error::unimplemented("processes"))
+        self.cgroup.processes()
     }
 
     /// Changes limits. Absent values stay as they are.
@@ -108,7 +292,43 @@ impl Container {
     /// # Errors
     /// `InvalidArgument` for a value the kernel refuses, with controller and file.
     pub fn update(&mut self, resources: &LinuxResources) -> Result<()> {
-        let _ = resources;
-        Err(Error::unimplemented("update"))
+        self.cgroup.update(resources)
     }
+
+    /// Usage by controller.
+    ///
+    /// # Errors
+    /// The failing system call.
+    pub fn stats(&self) -> Result<Stats> {
+        self.cgroup.stats()
+    }
+
+    /// Watches for memory shortage.
+    ///
+    /// # Errors
+    /// `NotFound` without a memory controller, else the failing system call.
+    pub fn oom_events(&self) -> Result<OomEvents> {
+        self.cgroup.oom_events()
+    }
+
+    /// A descriptor of the first process, checked to be that one and not a later one of the same number.
+    pub(crate) fn open_first(&self) -> Result<OwnedFd> {
+        let gone = || Error::new(ErrorKind::FailedPrecondition, "container not running", "", "");
+        let pidfd = match tare_sys::process::open(self.pid()) {
+            Err(error) if error.errno() == Errno::SRCH => return Err(gone()),
+            pidfd => pidfd.during("open the first process")?,
+        };
+        match tare_sys::process::stat(self.pid()).during("read the first process")? {
+            Some((start, state))
+                if start == self.state.init_process_start && !matches!(state, b'Z' | b'X') =>
+            {
+                Ok(pidfd)
+            }
+            _ => Err(gone()),
+        }
+    }
+}
+
+fn not_running() -> Error {
+    Error::new(ErrorKind::FailedPrecondition, "container not running", "", "")
 }

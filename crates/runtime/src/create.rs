@@ -1,7 +1,29 @@
 //! Making a container up to the point where only its program is missing.
 
-use crate::Io;
-use tare_types::spec::Spec;
+use crate::{
+    Container, During, Error, Io, Process, Result, Runtime,
+    cgroup::{Cgroup, CgroupOptions, Entrance},
+    child::{self, Pipe},
+    hooks::{self, HookStrings},
+    plan::{Kind, Plan, c_string},
+    prepare::Prepared,
+    process::{GatePipes, Streams},
+    program::{self, Parts, Wires},
+    state::{
+        self, Config, ConfigCgroups, ConfigNamespace, Extension, GATE_FIFO, RESULT_FIFO, StateDir, StateFile,
+    },
+    userns,
+};
+use alloc::{format, string::String, vec::Vec};
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    fs::OFlags,
+};
+use tare_launch::{CloneRequest, HookOp, Op, Pointer, Program, ReportKind, Spawned};
+use tare_types::{
+    ErrorKind, Timestamp,
+    spec::{ContainerStatus, Spec, State},
+};
 
 /// How `start` reaches the waiting first process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,4 +54,319 @@ pub struct CreateOptions<'a> {
     pub no_pivot: bool,
     /// Keep the caller's session keyring.
     pub no_new_keyring: bool,
+}
+
+const OPERATION: &str = "unable to start container process";
+
+/// What exists so far, for the way back.
+#[derive(Default)]
+struct Made {
+    dir: Option<StateDir>,
+    cgroup: Option<Cgroup>,
+    child: Option<Spawned>,
+}
+
+impl Made {
+    fn undo(self) {
+        // The first error is what the caller must see. What stays behind here (a cgroup that is still
+        // busy) has the container's name and is found by it.
+        if let Some(child) = &self.child {
+            let _ = tare_sys::process::send_signal(child.pidfd.as_fd(), 9);
+            let _ = tare_sys::process::reap(child.pidfd.as_fd());
+        }
+        if let Some(cgroup) = &self.cgroup {
+            let _ = cgroup.remove();
+        }
+        if let Some(dir) = &self.dir {
+            let _ = dir.remove();
+        }
+    }
+}
+
+pub(crate) fn create(runtime: &Runtime, options: &CreateOptions<'_>) -> Result<(Container, Process)> {
+    state::check_id(options.id)?;
+    if !options.bundle.starts_with('/') {
+        return Err(Error::invalid("bundle", format!("{:?} is not absolute", options.bundle)));
+    }
+    let plan = Plan::new(options.spec, options.bundle)?;
+    if plan.namespaces.joined().iter().any(|(kind, _)| *kind == Kind::User) {
+        return Err(Error::unimplemented("joining a user namespace by path"));
+    }
+    let streams = Streams::prepare(options.io, plan.process.terminal)?;
+    let mut made = Made::default();
+    match create_all(runtime, options, &plan, streams, &mut made) {
+        Ok(created) => Ok(created),
+        Err(error) => {
+            made.undo();
+            Err(error)
+        }
+    }
+}
+
+/// The child's ends of the gate, whichever kind it is.
+fn gate(options: &CreateOptions<'_>, dir: &StateDir) -> Result<(Option<GatePipes>, (OwnedFd, OwnedFd))> {
+    match options.gate {
+        Gate::Pipe => GatePipes::new().map(|(ours, theirs)| (Some(ours), theirs)),
+        Gate::Fifo => {
+            dir.make_fifo(GATE_FIFO)?;
+            dir.make_fifo(RESULT_FIFO)?;
+            // Open for both directions: the open does not wait, and the fifo never seems closed to the child.
+            let open = |name| dir.open_file(name, OFlags::RDWR).during("make the gate");
+            Ok((None, (open(GATE_FIFO)?, open(RESULT_FIFO)?)))
+        }
+    }
+}
+
+fn create_all(
+    runtime: &Runtime,
+    options: &CreateOptions<'_>,
+    plan: &Plan,
+    streams: Streams<'_>,
+    made: &mut Made,
+) -> Result<(Container, Process)> {
+    let dir = made.dir.insert(StateDir::create(&runtime.options().root, options.id)?);
+    let wanted = CgroupOptions {
+        path: &plan.cgroups_path,
+        id: options.id,
+        resources: Some(&plan.resources),
+        rootless: runtime.is_rootless(),
+    };
+    let cgroup = made.cgroup.insert(Cgroup::create(runtime.cgroup_mounts()?, &wanted)?);
+    let prepared = Prepared::new(plan, cgroup)?;
+    if let Some(filter) = &plan.process.seccomp {
+        dir.store_seccomp(filter.flags, &filter.filter)?;
+    }
+    let (pipes, gate) = gate(options, dir)?;
+    let launch = Launch { options, plan, prepared: &prepared, streams: &streams, gate: &gate, dir, cgroup };
+    let state = launch.run(&mut made.child)?;
+    let console = streams.receive()?;
+    let spawned = made.child.take().expect("invariant: a launch that succeeded has stored its child");
+    let dir = made.dir.take().expect("invariant: the directory was made above");
+    let cgroup = made.cgroup.take().expect("invariant: the cgroup was made above");
+    let process = Process { pid: spawned.pid, pidfd: spawned.pidfd, console };
+    Ok((Container::new(dir, state, cgroup, pipes), process))
+}
+
+/// Everything the launch reads.
+struct Launch<'a> {
+    options: &'a CreateOptions<'a>,
+    plan: &'a Plan,
+    prepared: &'a Prepared,
+    streams: &'a Streams<'a>,
+    gate: &'a (OwnedFd, OwnedFd),
+    dir: &'a StateDir,
+    cgroup: &'a Cgroup,
+}
+
+impl Launch<'_> {
+    /// Clones the child and accompanies it to the gate. The child is stored as soon as it exists.
+    fn run(&self, made: &mut Option<Spawned>) -> Result<StateFile> {
+        let plan = self.plan;
+        let (maps, hook_wait, report) = (Pipe::new()?, Pipe::new()?, Pipe::new()?);
+        let listener = listener(plan)?;
+        let hook_files = HookFiles::new(plan)?;
+        let wires = Wires {
+            maps: plan.namespaces.is_new(Kind::User).then_some(maps.read.as_fd()),
+            hooks: Some(hook_wait.read.as_fd()),
+            gate: Some((self.gate.0.as_fd(), self.gate.1.as_fd())),
+            streams: self.streams.given(),
+            console: self.streams.socket(),
+            listener: listener.as_ref().map(AsFd::as_fd),
+            keep_fds: self.options.keep_fds,
+        };
+        let options = program::options(plan);
+        let container_strings = HookStrings::all(&plan.hooks.create_container)?;
+        let start_strings = HookStrings::all(&plan.hooks.start_container)?;
+        let container_pointers: Vec<_> = container_strings.iter().map(HookStrings::pointers).collect();
+        let start_pointers: Vec<_> = start_strings.iter().map(HookStrings::pointers).collect();
+        let parts = Parts {
+            mounts: program::mounts(plan, self.prepared, &options),
+            devices: program::devices(plan, self.prepared),
+            container_hooks: hook_files.ops(&container_strings, &container_pointers, 0),
+            start_hooks: hook_files.ops(&start_strings, &start_pointers, 1),
+        };
+        let arguments = program::pointers(plan.process.arguments.iter().map(AsRef::as_ref));
+        let environment = plan.process.environment.iter().chain(&self.prepared.home);
+        let environment = program::pointers(environment.map(AsRef::as_ref));
+        let process =
+            program::process_parts(&plan.process, &arguments, &environment, wires.console, true, false);
+        let keyring =
+            (!self.options.no_new_keyring).then(|| c_string("id", &format!("_ses.{}", self.options.id)));
+        let keyring = keyring.transpose()?;
+        let shape =
+            program::Init { plan, prepared: self.prepared, parts: &parts, process: &process, wires: &wires };
+        let mut ops = shape.ops(keyring.as_deref(), self.options.no_pivot);
+        let keep = program::keep(program::descriptors(&ops), [&report.write, &self.prepared.root], &wires);
+        ops.insert(0, Op::CloseOthers(&keep));
+
+        let program =
+            Program { ops: &ops, report: report.write.as_fd(), root: Some(self.prepared.root.as_fd()) };
+        let spawned = made.insert(self.spawn(&program)?);
+        drop(report.write);
+        if plan.namespaces.is_new(Kind::User) {
+            userns::write_maps(spawned.pid, &plan.namespaces.mapping)?;
+            child::release(&maps.write)?;
+        }
+        let state = self.state_file(spawned.pid)?;
+        self.dir.store_new(&state)?;
+        hook_files.write(&state)?;
+        loop {
+            match child::read_report(report.read.as_fd())? {
+                Some(report) if report.kind == ReportKind::Ready => return Ok(state),
+                Some(report) if report.kind == ReportKind::Hooks => {
+                    let now = oci_state(&state, ContainerStatus::Creating);
+                    hooks::run("prestart", &plan.hooks.prestart, &now)?;
+                    hooks::run("createRuntime", &plan.hooks.create_runtime, &now)?;
+                    child::release(&hook_wait.write)?;
+                }
+                Some(report) => {
+                    let name = plan.process.arguments[0].to_string_lossy();
+                    return Err(child::failure(OPERATION, &ops, &name, report));
+                }
+                None => return Err(self.vanished(spawned)),
+            }
+        }
+    }
+
+    fn spawn(&self, program: &Program<'_>) -> Result<Spawned> {
+        let cgroup = match &self.prepared.entrance {
+            Entrance::Directory(fd) => Some(fd.as_fd()),
+            _ => None,
+        };
+        let request = CloneRequest { namespaces: self.plan.namespaces.clone_flags(), cgroup };
+        let joined_pid = self.prepared.namespaces.iter().find(|(kind, _)| *kind == Kind::Pid);
+        let entered = joined_pid
+            .map(|(_, fd)| tare_sys::process::PidNamespaceForChildren::enter(fd).during("join pid namespace"))
+            .transpose()?;
+        let spawned = tare_launch::spawn(&request, program)
+            .map_err(|errno| Error::system(OPERATION, tare_sys::Error::new("clone3", "", errno)));
+        // Back before anything else happens on this thread, also when the clone failed.
+        let left = entered.map_or(Ok(()), |entered| entered.leave().during("leave pid namespace"));
+        spawned.and_then(|spawned| left.map(|()| spawned))
+    }
+
+    /// The child ended without a word: something killed it.
+    fn vanished(&self, spawned: &Spawned) -> Error {
+        let how = match tare_sys::process::reap(spawned.pidfd.as_fd()) {
+            Ok(status) => match status.terminating_signal() {
+                Some(9) if self.cgroup.oom_kills().is_ok_and(|kills| kills > 0) => {
+                    String::from("it was killed for lack of memory (memory limit too low?)")
+                }
+                Some(signal) => format!("it was killed by signal {signal}"),
+                None => format!("it exited with {}", status.exit_status().unwrap_or(-1)),
+            },
+            Err(error) => format!("{error}"),
+        };
+        Error::new(ErrorKind::Internal, OPERATION, "the first process ended during its set-up", how)
+    }
+
+    fn state_file(&self, pid: i32) -> Result<StateFile> {
+        let start = tare_sys::process::stat(pid).during("read the first process")?;
+        let (seconds, nanos) = tare_sys::clock::realtime();
+        let (options, plan) = (self.options, self.plan);
+        let mut labels = alloc::vec![format!("bundle={}", options.bundle)];
+        labels.extend(options.spec.annotations.iter().map(|(key, value)| format!("{key}={value}")));
+        let namespaces = options.spec.linux.iter().flat_map(|linux| &linux.namespaces);
+        let config = Config {
+            rootfs: plan.rootfs.clone(),
+            readonlyfs: plan.readonly_root,
+            hostname: options.spec.hostname.clone(),
+            namespaces: namespaces
+                .map(|namespace| ConfigNamespace {
+                    kind: state_name(&namespace.kind),
+                    path: namespace.path.clone(),
+                })
+                .collect(),
+            cgroups: ConfigCgroups { name: options.id.into(), path: plan.cgroups_path.clone() },
+            labels,
+            no_new_keyring: options.no_new_keyring,
+            rootless_euid: false,
+            version: options.spec.version.clone(),
+        };
+        let path = |kind: Kind| (kind.state_name().into(), format!("/proc/{pid}/ns/{}", kind.file()));
+        Ok(StateFile {
+            id: options.id.into(),
+            init_process_pid: pid,
+            init_process_start: start.map_or(0, |(start, _)| start),
+            created: Timestamp::new(seconds, nanos),
+            config,
+            rootless: false,
+            cgroup_paths: self.cgroup.paths().clone(),
+            namespace_paths: Kind::ALL.into_iter().map(path).collect(),
+            external_descriptors: Vec::new(),
+            intel_rdt_path: String::new(),
+            tare: Extension {
+                version: 1,
+                bundle: options.bundle.into(),
+                program: plan.process.arguments[0].to_string_lossy().into_owned(),
+                annotations: options.spec.annotations.clone(),
+                namespaces: plan.namespaces.kinds().map(|kind| kind.state_name().into()).collect(),
+                deny_setgroups: false,
+                poststart: plan.hooks.poststart.clone(),
+                poststop: plan.hooks.poststop.clone(),
+            },
+        })
+    }
+}
+
+/// States for the hooks that the child runs; written when there is a process to name in them.
+struct HookFiles([Option<OwnedFd>; 2]);
+
+impl HookFiles {
+    fn new(plan: &Plan) -> Result<Self> {
+        let file = |hooks: &[tare_types::spec::Hook]| (!hooks.is_empty()).then(hooks::state_file).transpose();
+        Ok(Self([file(&plan.hooks.create_container)?, file(&plan.hooks.start_container)?]))
+    }
+
+    fn ops<'a>(
+        &'a self,
+        strings: &'a [HookStrings],
+        pointers: &'a [(Vec<Pointer<'a>>, Vec<Pointer<'a>>)],
+        file: usize,
+    ) -> Vec<HookOp<'a>> {
+        let Some(file) = &self.0[file] else { return Vec::new() };
+        strings.iter().zip(pointers).map(|(hook, pointers)| hook.op(pointers, file)).collect()
+    }
+
+    fn write(&self, state: &StateFile) -> Result<()> {
+        for (file, status) in self.0.iter().zip([ContainerStatus::Creating, ContainerStatus::Created]) {
+            if let Some(file) = file {
+                hooks::write_state(file, &oci_state(state, status))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Connects to the agent that receives the filter's listener.
+fn listener(plan: &Plan) -> Result<Option<OwnedFd>> {
+    let path = plan.process.seccomp.as_ref().and_then(|filter| filter.listener.as_ref());
+    path.map(|(path, _)| tare_sys::socket::connect(path).during("connect to the seccomp agent")).transpose()
+}
+
+/// The specification's state document.
+pub(crate) fn oci_state(state: &StateFile, status: ContainerStatus) -> State {
+    State {
+        version: state.config.version.clone(),
+        id: state.id.clone(),
+        status,
+        pid: if status == ContainerStatus::Stopped { 0 } else { state.init_process_pid },
+        bundle: state.tare.bundle.clone(),
+        annotations: state.tare.annotations.clone(),
+    }
+}
+
+fn state_name(kind: &str) -> String {
+    let name = match kind {
+        "pid" => "NEWPID",
+        "network" => "NEWNET",
+        "mount" => "NEWNS",
+        "ipc" => "NEWIPC",
+        "uts" => "NEWUTS",
+        "user" => "NEWUSER",
+        "cgroup" => "NEWCGROUP",
+        "time" => "NEWTIME",
+        other => other,
+    };
+    name.into()
 }

@@ -18,12 +18,20 @@ extern crate alloc;
 extern crate std;
 
 pub mod cgroup;
+mod child;
 mod container;
 mod create;
 mod error;
+mod exec;
+mod hooks;
+mod plan;
+mod prepare;
 mod process;
+mod program;
 mod runtime;
 pub mod seccomp;
+mod state;
+mod userns;
 
 pub use container::Container;
 pub use create::{CreateOptions, Gate};

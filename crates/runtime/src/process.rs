@@ -1,8 +1,8 @@
 //! A process in a container as its parent holds it, and the streams it gets.
 
-use crate::{Error, Result};
+use crate::{During, Error, Result, child::Pipe};
 use alloc::string::String;
-use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use tare_types::spec;
 
 /// The standard streams of a new process.
@@ -79,6 +79,92 @@ impl Process {
     /// `Internal` when the kernel refuses the wait: the caller is not the parent, or somebody else
     /// reaped the process.
     pub fn wait(&self) -> Result<Exit> {
-        Err(Error::unimplemented("wait"))
+        let status = tare_sys::process::reap(self.pidfd.as_fd()).during("wait for the process")?;
+        Ok(match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => Exit::Code(code as u8),
+            (None, signal) => Exit::Signal(signal.unwrap_or(0)),
+        })
+    }
+}
+
+/// The parent's side of a process's streams.
+#[derive(Debug)]
+pub(crate) enum Streams<'a> {
+    Inherit,
+    Given([BorrowedFd<'a>; 3], [Option<OwnedFd>; 3]),
+    Socket(BorrowedFd<'a>),
+    Pair { ours: OwnedFd, theirs: OwnedFd },
+}
+
+impl<'a> Streams<'a> {
+    /// Checks that streams and terminal fit, and opens what is needed.
+    pub(crate) fn prepare(io: Io<'a>, terminal: bool) -> Result<Self> {
+        match io {
+            Io::Inherit | Io::Streams { .. } if terminal => {
+                Err(Error::invalid("process.terminal", "a terminal needs a console or a console socket"))
+            }
+            Io::Console | Io::ConsoleSocket(_) if !terminal => {
+                Err(Error::invalid("process.terminal", "a console is given and no terminal is wanted"))
+            }
+            Io::Inherit => Ok(Self::Inherit),
+            Io::ConsoleSocket(socket) => Ok(Self::Socket(socket)),
+            Io::Console => {
+                let (ours, theirs) = tare_sys::socket::pair().during("open the console")?;
+                Ok(Self::Pair { ours, theirs })
+            }
+            Io::Streams { stdin, stdout, stderr } => {
+                let given = [stdin, stdout, stderr];
+                // One that is 0, 1 or 2 itself would be overwritten by the one before it.
+                Ok(Self::Given(given, [raise(stdin)?, raise(stdout)?, raise(stderr)?]))
+            }
+        }
+    }
+
+    pub(crate) fn given(&self) -> Option<[BorrowedFd<'_>; 3]> {
+        let Self::Given(given, raised) = self else { return None };
+        let of = |index: usize| raised[index].as_ref().map_or(given[index], AsFd::as_fd);
+        Some([of(0), of(1), of(2)])
+    }
+
+    pub(crate) fn socket(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Socket(socket) => Some(*socket),
+            Self::Pair { theirs, .. } => Some(theirs.as_fd()),
+            _ => None,
+        }
+    }
+
+    /// Takes the terminal's master, which the child has sent by now.
+    pub(crate) fn receive(self) -> Result<Option<OwnedFd>> {
+        let Self::Pair { ours, theirs } = self else { return Ok(None) };
+        drop(theirs);
+        tare_sys::socket::receive_fd(&ours).map(Some).during("open the console")
+    }
+}
+
+fn raise(fd: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
+    if fd.as_raw_fd() > 2 {
+        return Ok(None);
+    }
+    rustix::io::fcntl_dupfd_cloexec(fd, 3).map(Some).map_err(|errno| {
+        Error::system("set up the standard streams", tare_sys::Error::new("fcntl", "", errno))
+    })
+}
+
+/// Pipes of a start that is not left to another process.
+#[derive(Debug)]
+pub(crate) struct GatePipes {
+    /// A byte here lets the first process go.
+    pub(crate) open: OwnedFd,
+    /// Its reports from then on.
+    pub(crate) result: OwnedFd,
+}
+
+impl GatePipes {
+    /// The parent's and the child's ends.
+    pub(crate) fn new() -> Result<(Self, (OwnedFd, OwnedFd))> {
+        let gate = Pipe::new()?;
+        let result = Pipe::new()?;
+        Ok((Self { open: gate.write, result: result.read }, (gate.read, result.write)))
     }
 }

@@ -1,12 +1,23 @@
 //! The directory of containers.
 
-use crate::{Container, CreateOptions, Error, Process, Result};
-use alloc::{string::String, vec::Vec};
+use crate::{
+    Container, CreateOptions, During, Error, Process, Result,
+    cgroup::Cgroup,
+    create,
+    state::{self, StateDir},
+};
+use alloc::{
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::cell::OnceCell;
+use rustix::fs::{Dir, FileType, Mode, OFlags};
+use tare_sys::{Context, Errno, cgroup::Mounts};
 
 /// Settings that hold for all containers of a [`Runtime`].
 #[derive(Debug, Clone)]
 pub struct RuntimeOptions {
-    /// Directory of the states, made with mode 0700 if it is missing. On a tmpfs: a state must not
+    /// Directory of the states, made with mode 0711 if it is missing. On a tmpfs: a state must not
     /// survive the machine.
     pub root: String,
     /// Make cgroups through systemd; `cgroupsPath` then reads `slice:prefix:name`.
@@ -17,12 +28,13 @@ pub struct RuntimeOptions {
 #[derive(Debug)]
 pub struct Runtime {
     options: RuntimeOptions,
+    mounts: OnceCell<Mounts>,
 }
 
 impl Runtime {
     /// Opens the directory of states; it is made when the first container is.
     pub fn new(options: RuntimeOptions) -> Self {
-        Self { options }
+        Self { options, mounts: OnceCell::new() }
     }
 
     /// The settings.
@@ -38,8 +50,10 @@ impl Runtime {
     /// `NotFound` or `PermissionDenied` with runc's texts when the program is missing or cannot be
     /// executed, else the kind of the failing system call. Whatever was made is undone.
     pub fn create(&self, options: &CreateOptions<'_>) -> Result<(Container, Process)> {
-        let _ = options;
-        Err(Error::unimplemented("create"))
+        if self.options.systemd_cgroup {
+            return Err(Error::unimplemented("cgroups through systemd"));
+        }
+        create::create(self, options)
     }
 
     /// Reads the state of a container.
@@ -47,8 +61,11 @@ impl Runtime {
     /// # Errors
     /// `NotFound` ("container does not exist"), `DataLoss` for an unreadable state file.
     pub fn load(&self, id: &str) -> Result<Container> {
-        let _ = id;
-        Err(Error::unimplemented("load"))
+        state::check_id(id)?;
+        let dir = StateDir::open(&self.options.root, id)?;
+        let state = dir.load()?;
+        let cgroup = Cgroup::from_paths(state.cgroup_paths.clone(), state.rootless);
+        Ok(Container::new(dir, state, cgroup, None))
     }
 
     /// The ids of all containers, sorted.
@@ -56,6 +73,44 @@ impl Runtime {
     /// # Errors
     /// The failing system call; a missing directory is an empty list.
     pub fn list(&self) -> Result<Vec<String>> {
-        Err(Error::unimplemented("list"))
+        let root = self.options.root.as_str();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = match rustix::fs::open(root, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(Vec::new()),
+            fd => fd.on("open", || root).during("list containers")?,
+        };
+        let mut ids = Vec::new();
+        for entry in Dir::read_from(&fd).on("getdents64", || root).during("list containers")? {
+            let entry = entry.on("getdents64", || root).during("list containers")?;
+            let name = entry.file_name().to_str().unwrap_or_default();
+            if entry.file_type() == FileType::Directory && state::check_id(name).is_ok() {
+                ids.push(name.to_string());
+            }
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// Removes what is left of a container whose creation was cut off: a directory without a state.
+    ///
+    /// # Errors
+    /// The failing system call; `NotFound` when there is nothing.
+    pub fn remove_remains(&self, id: &str) -> Result<()> {
+        state::check_id(id)?;
+        StateDir::open(&self.options.root, id)?.remove()
+    }
+
+    /// Where this host has its cgroups; asked once.
+    pub(crate) fn cgroup_mounts(&self) -> Result<&Mounts> {
+        if let Some(mounts) = self.mounts.get() {
+            return Ok(mounts);
+        }
+        let mounts = Mounts::detect().during("find the cgroup file systems")?;
+        Ok(self.mounts.get_or_init(|| mounts))
+    }
+
+    /// Whether the caller is an ordinary user.
+    pub(crate) fn is_rootless(&self) -> bool {
+        !rustix::process::geteuid().is_root()
     }
 }

@@ -1,0 +1,185 @@
+//! The parent's end of a child: its pipes, its reports, and what a report means in words.
+
+use crate::{Error, Result};
+use alloc::{
+    format,
+    string::{String, ToString},
+};
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    pipe::PipeFlags,
+};
+use tare_launch::{Call, MountSource, Op, Report};
+use tare_sys::{Context, Errno};
+use tare_types::ErrorKind;
+
+/// A close-on-exec pipe.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    pub(crate) read: OwnedFd,
+    pub(crate) write: OwnedFd,
+}
+
+impl Pipe {
+    pub(crate) fn new() -> Result<Self> {
+        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
+            .on("pipe2", || "")
+            .map_err(|error| Error::system("make a pipe", error))?;
+        Ok(Self { read, write })
+    }
+}
+
+/// Reads the next report; `None` when the child has closed its end.
+pub(crate) fn read_report(fd: BorrowedFd<'_>) -> Result<Option<Report>> {
+    let system =
+        |errno| Error::system("wait for the first process", tare_sys::Error::new("read", "report", errno));
+    let mut bytes = [0; Report::SIZE];
+    loop {
+        match rustix::io::read(fd, &mut bytes) {
+            Ok(0) => return Ok(None),
+            Ok(length) if length == Report::SIZE => break,
+            Ok(_) => return Err(system(Errno::BADMSG)),
+            Err(Errno::INTR) => {}
+            // A fifo is read without blocking, so that it can be opened before its writer is there.
+            Err(Errno::AGAIN) => wait_readable(fd).map_err(system)?,
+            Err(errno) => return Err(system(errno)),
+        }
+    }
+    Report::from_bytes(bytes).map(Some).ok_or_else(|| system(Errno::BADMSG))
+}
+
+fn wait_readable(fd: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    rustix::io::retry_on_intr(|| poll(&mut fds, None)).map(drop)
+}
+
+/// Lets a waiting child go on.
+pub(crate) fn release(fd: impl AsFd) -> Result<()> {
+    rustix::io::retry_on_intr(|| rustix::io::write(&fd, b"0"))
+        .on("write", || "gate")
+        .map(drop)
+        .map_err(|error| Error::system("release the first process", error))
+}
+
+/// The message for a failed operation. `operation` is what the caller was about.
+pub(crate) fn failure(operation: &'static str, ops: &[Op<'_>], name: &str, report: Report) -> Error {
+    let errno = Errno::from_raw_os_error(report.code.clamp(1, 4095));
+    let words = tare_sys::errno::describe(errno);
+    let op = ops.get(usize::from(report.op));
+    match op {
+        Some(Op::FindProgram(_)) => return not_found(operation, name, errno),
+        Some(Op::Execute(..)) => {
+            return Error::new(kind(errno), operation, format!("exec {name}"), words);
+        }
+        Some(Op::Hook(hook)) => {
+            let reason = match report.call {
+                Call::HookExit => format!("exit status {}", report.code),
+                Call::HookTimeout => String::from("it did not end within its timeout"),
+                call => format!("{}: {words}", call.name()),
+            };
+            let object = format!("error running hook {:?}", hook.path.to_string_lossy());
+            return Error::new(ErrorKind::Internal, operation, object, reason);
+        }
+        _ => {}
+    }
+    let object = op.map(describe).unwrap_or_default();
+    Error::new(kind(errno), operation, object, format!("{}: {words}", report.call.name()))
+}
+
+/// runc's texts, which are those of Go's exec.LookPath; dockerd derives exit codes 127 and 126 from them.
+fn not_found(operation: &'static str, name: &str, errno: Errno) -> Error {
+    let object = format!("exec: {name:?}");
+    if !name.contains('/') {
+        return Error::new(ErrorKind::NotFound, operation, object, "executable file not found in $PATH");
+    }
+    match errno {
+        Errno::ACCESS | Errno::ISDIR => {
+            Error::new(ErrorKind::PermissionDenied, operation, object, "permission denied")
+        }
+        errno => {
+            let words = tare_sys::errno::describe(errno);
+            Error::new(kind(errno), operation, object, format!("stat {name}: {words}"))
+        }
+    }
+}
+
+fn describe(op: &Op<'_>) -> String {
+    match op {
+        Op::CloseOthers(_) | Op::CloseOnExecFrom(_) => "close descriptors".to_string(),
+        Op::JoinCgroup(_) => "join the cgroup".to_string(),
+        Op::WriteFile(path, _) => format!("write {}", path.to_string_lossy()),
+        Op::AwaitByte(_) | Op::Rendezvous(_) => "wait for the runtime".to_string(),
+        Op::BecomeRoot => "become root of the user namespace".to_string(),
+        Op::EnterNamespaces(_, flags) => format!("join namespaces {flags:#x}"),
+        Op::Unshare(flags) => format!("make namespaces {flags:#x}"),
+        Op::NewKeyring(_) => "make a session keyring".to_string(),
+        Op::NewSession => "make a session".to_string(),
+        Op::Propagation(_) => "set the propagation of the root".to_string(),
+        Op::AttachRoot(_) => "attach the root file system".to_string(),
+        Op::PivotRoot | Op::MoveRoot => "change the root".to_string(),
+        Op::Mount(mount) => {
+            let destination = mount.destination.to_string_lossy();
+            match mount.source {
+                MountSource::Tree(_) => format!("error mounting to rootfs at {destination:?}"),
+                MountSource::Filesystem(kind, ..) => {
+                    format!("error mounting {:?} to rootfs at {destination:?}", kind.to_string_lossy())
+                }
+            }
+        }
+        Op::Device(device) => format!("make device {:?}", device.path.to_string_lossy()),
+        Op::Symlink(_, path) => format!("make link {:?}", path.to_string_lossy()),
+        Op::MakeDirectory(path) => format!("make directory {:?}", path.to_string_lossy()),
+        Op::SetAttributes(path, ..) => format!("remount {:?}", path.to_string_lossy()),
+        Op::Mask(path) => format!("mask path {:?}", path.to_string_lossy()),
+        Op::ReadOnly(path) => format!("make {:?} read-only", path.to_string_lossy()),
+        Op::Sysctl(path, _) => format!("write sysctl /proc/{}", path.to_string_lossy()),
+        Op::Hostname(_) => "set the host name".to_string(),
+        Op::Domainname(_) => "set the domain name".to_string(),
+        Op::LoopbackUp => "bring the loopback interface up".to_string(),
+        Op::Console(_) => "open the console".to_string(),
+        Op::Stdin(_) | Op::Streams(_) | Op::StreamsOwner(_) => "set up the standard streams".to_string(),
+        Op::Limit(resource, _) => format!("error setting rlimit {resource:?}"),
+        Op::Umask(_) => "set the umask".to_string(),
+        Op::Personality(_) => "set the personality".to_string(),
+        Op::Scheduler(_) => "set the scheduler".to_string(),
+        Op::IoPriority(_) => "set the I/O priority".to_string(),
+        Op::WorkingDirectory(path) => format!("chdir to {:?}", path.to_string_lossy()),
+        Op::Identity(who) => {
+            format!("become user {}:{} in cwd ({:?})", who.uid, who.gid, who.cwd.to_string_lossy())
+        }
+        Op::NoNewPrivileges => "set no_new_privs".to_string(),
+        Op::Seccomp(..) => "error loading the seccomp filter".to_string(),
+        Op::Hook(_) | Op::FindProgram(_) | Op::Execute(..) => String::new(),
+    }
+}
+
+fn kind(errno: Errno) -> ErrorKind {
+    match errno {
+        Errno::NOENT | Errno::NOTDIR => ErrorKind::NotFound,
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => ErrorKind::PermissionDenied,
+        Errno::INVAL | Errno::LOOP | Errno::NOEXEC | Errno::NAMETOOLONG => ErrorKind::InvalidArgument,
+        Errno::NOMEM | Errno::NOSPC | Errno::MFILE | Errno::NFILE => ErrorKind::ResourceExhausted,
+        _ => ErrorKind::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tare_launch::ReportKind;
+
+    #[test]
+    fn texts_that_callers_search_for() {
+        let candidates: [&core::ffi::CStr; 0] = [];
+        let ops = [Op::FindProgram(&candidates)];
+        let text = |name: &str, code| {
+            let report = Report { kind: ReportKind::Failed, op: 0, call: Call::Lookup, code };
+            failure("unable to start container process", &ops, name, report).to_string()
+        };
+        let prefix = "unable to start container process: exec:";
+        assert_eq!(text("foo", 2), format!("{prefix} \"foo\": executable file not found in $PATH"));
+        assert_eq!(text("/foo", 2), format!("{prefix} \"/foo\": stat /foo: no such file or directory"));
+        assert_eq!(text("/foo", 13), format!("{prefix} \"/foo\": permission denied"));
+    }
+}

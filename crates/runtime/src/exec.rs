@@ -1,0 +1,164 @@
+//! A further process in a container.
+//!
+//! The child is born in the container's pid namespace (the calling thread lends itself to that for the length of
+//! the clone), closes every descriptor it does not need, joins the other namespaces through the first process's
+//! pidfd in one call, and closes the rest. It has a copy of the caller's memory, never the memory itself: a
+//! process of the container may look at it (CVE-2019-5736 and its family). Nothing is executed, loaded or looked
+//! up by path before the container's own root is in force, and nothing of the host afterwards.
+
+use crate::{
+    Container, During, Error, ExecOptions, Process, Result,
+    cgroup::Entrance,
+    child::{self, Pipe},
+    plan::{Kind, ProcessPlan, SeccompPlan},
+    prepare,
+    process::Streams,
+    program::{self, Join, Wires},
+};
+use alloc::format;
+use rustix::fd::{AsFd, OwnedFd};
+use tare_launch::{CloneRequest, Op, Program, ReportKind, Spawned};
+use tare_sys::RootDir;
+use tare_types::{ErrorKind, spec::ContainerStatus};
+
+const OPERATION: &str = "exec failed: unable to start container process";
+
+pub(crate) fn exec(container: &Container, options: &ExecOptions<'_>) -> Result<Process> {
+    match container.status()? {
+        ContainerStatus::Stopped => {
+            return Err(Error::new(
+                ErrorKind::FailedPrecondition,
+                "cannot exec in a stopped container",
+                "",
+                "",
+            ));
+        }
+        ContainerStatus::Paused if !options.ignore_paused => {
+            let text = "cannot exec in a paused container (use --ignore-paused to override)";
+            return Err(Error::new(ErrorKind::FailedPrecondition, text, "", ""));
+        }
+        _ => {}
+    }
+    let mut plan = ProcessPlan::new(options.process, None, None)?;
+    plan.seccomp = container.dir.load_seccomp()?.map(|(flags, filter)| SeccompPlan {
+        filter,
+        // A second listener would be a second agent's; the first process's serves the container.
+        flags: flags & !crate::seccomp::FLAG_NEW_LISTENER,
+        listener: None,
+    });
+    let first = container.open_first()?;
+    let streams = Streams::prepare(options.io, plan.terminal)?;
+    let entrance = container.cgroup.entrance(options.cgroup.as_deref())?;
+    let home = plan
+        .wants_home
+        .then(|| {
+            let root = format!("/proc/{}/root", container.state.init_process_pid);
+            RootDir::open_ambient(&root).map(|root| prepare::home(&root, plan.identity.uid)).during(OPERATION)
+        })
+        .transpose()?;
+    let mut made = None;
+    let joined =
+        Joined { container, options, plan: &plan, first: &first, streams: &streams, entrance: &entrance };
+    match joined.run(home.as_deref(), &mut made) {
+        Ok(spawned) => {
+            let console = streams.receive()?;
+            Ok(Process { pid: spawned.pid, pidfd: spawned.pidfd, console })
+        }
+        Err(error) => {
+            if let Some(spawned) = made {
+                // The error is what the caller must see; an unreaped child would be a zombie of the caller's.
+                let _ = tare_sys::process::send_signal(spawned.pidfd.as_fd(), 9);
+                let _ = tare_sys::process::reap(spawned.pidfd.as_fd());
+            }
+            Err(error)
+        }
+    }
+}
+
+struct Joined<'a> {
+    container: &'a Container,
+    options: &'a ExecOptions<'a>,
+    plan: &'a ProcessPlan,
+    first: &'a OwnedFd,
+    streams: &'a Streams<'a>,
+    entrance: &'a Entrance,
+}
+
+impl Joined<'_> {
+    /// Clones the child and waits until it executes its program.
+    fn run(&self, home: Option<&core::ffi::CStr>, made: &mut Option<Spawned>) -> Result<Spawned> {
+        let report = Pipe::new()?;
+        let wires = Wires {
+            maps: None,
+            hooks: None,
+            gate: None,
+            streams: self.streams.given(),
+            console: self.streams.socket(),
+            listener: None,
+            keep_fds: self.options.keep_fds,
+        };
+        let plan = self.plan;
+        let arguments = program::pointers(plan.arguments.iter().map(AsRef::as_ref));
+        let environment = plan.environment.iter().map(AsRef::as_ref).chain(home);
+        let environment = program::pointers(environment);
+        let deny = self.container.state.tare.deny_setgroups;
+        let process = program::process_parts(plan, &arguments, &environment, wires.console, false, deny);
+        let join = Join {
+            plan,
+            process: &process,
+            entrance: self.entrance,
+            container: self.first.as_fd(),
+            namespaces: self.namespaces() & !Kind::Pid.flag(),
+            wires: &wires,
+        };
+        let (mut ops, inside) = (join.outside(), join.inside());
+        let inner = program::keep(program::descriptors(&inside), [&report.write], &wires);
+        let outer = program::keep([program::descriptors(&ops), inner.clone()].concat(), [], &wires);
+        ops.insert(0, Op::CloseOthers(&outer));
+        ops.push(Op::CloseOthers(&inner));
+        ops.extend(inside);
+        let program = Program { ops: &ops, report: report.write.as_fd(), root: None };
+        let spawned = self.spawn(&program)?;
+        *made = Some(spawned);
+        drop(report.write);
+        let mut executing = false;
+        while let Some(report) = child::read_report(report.read.as_fd())? {
+            match report.kind {
+                ReportKind::Failed => {
+                    let name = plan.arguments[0].to_string_lossy();
+                    return Err(child::failure(OPERATION, &ops, &name, report));
+                }
+                _ => executing = true,
+            }
+        }
+        match made.take() {
+            Some(spawned) if executing => Ok(spawned),
+            spawned => {
+                *made = spawned;
+                Err(Error::new(ErrorKind::Internal, OPERATION, "", "the process ended during its set-up"))
+            }
+        }
+    }
+
+    fn spawn(&self, program: &Program<'_>) -> Result<Spawned> {
+        let cgroup = match self.entrance {
+            Entrance::Directory(fd) => Some(fd.as_fd()),
+            _ => None,
+        };
+        let enters_pid = self.namespaces() & Kind::Pid.flag() != 0;
+        let entered = enters_pid
+            .then(|| tare_sys::process::PidNamespaceForChildren::enter(self.first).during(OPERATION))
+            .transpose()?;
+        let spawned = tare_launch::spawn(&CloneRequest { namespaces: 0, cgroup }, program)
+            .map_err(|errno| Error::system(OPERATION, tare_sys::Error::new("clone3", "", errno)));
+        // Back before anything else happens on this thread, also when the clone failed.
+        let left = entered.map_or(Ok(()), |entered| entered.leave().during(OPERATION));
+        spawned.and_then(|spawned| left.map(|()| spawned))
+    }
+
+    fn namespaces(&self) -> u32 {
+        let names = &self.container.state.tare.namespaces;
+        let has = |kind: &Kind| names.iter().any(|name| name == kind.state_name());
+        Kind::ALL.iter().filter(|kind| has(kind)).fold(0, |flags, kind| flags | kind.flag())
+    }
+}

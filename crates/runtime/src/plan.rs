@@ -1,0 +1,220 @@
+//! From a configuration to a plan: every check, every default, every string the child will need.
+//!
+//! Pure: no system call, no clock, no file. What a plan needs from the host (descriptors of sources,
+//! namespaces, cgroups) it names by path; `prepare` opens it. A configuration that cannot work is refused
+//! here, before anything exists.
+
+mod device;
+mod mount;
+mod namespace;
+mod options;
+mod process;
+mod sysctl;
+
+pub(crate) use device::{DevicePlan, LinkPlan};
+pub(crate) use mount::{BindPlan, FilesystemPlan, MountKind, MountPlan};
+pub(crate) use namespace::{Kind, Namespaces, UserMapping};
+pub(crate) use options::Attributes;
+pub(crate) use process::{IdentityPlan, ProcessPlan};
+
+use crate::{Error, Result};
+use alloc::{
+    ffi::CString,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use tare_types::spec::{Hooks, Linux, LinuxResources, Spec};
+
+/// A container as it will be made.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) namespaces: Namespaces,
+    /// Absolute path of the root file system on the host.
+    pub(crate) rootfs: String,
+    pub(crate) readonly_root: bool,
+    /// `MS_*` propagation of the root: before the change of root, and after it if it differs.
+    pub(crate) propagation: Propagation,
+    pub(crate) mounts: Vec<MountPlan>,
+    pub(crate) devices: Vec<DevicePlan>,
+    pub(crate) links: Vec<LinkPlan>,
+    pub(crate) masked: Vec<CString>,
+    pub(crate) readonly: Vec<CString>,
+    /// Path below `/proc` and value.
+    pub(crate) sysctl: Vec<(CString, Vec<u8>)>,
+    pub(crate) hostname: Vec<u8>,
+    pub(crate) domainname: Vec<u8>,
+    pub(crate) hooks: Hooks,
+    pub(crate) cgroups_path: String,
+    pub(crate) resources: LinuxResources,
+    pub(crate) time_offsets: Option<Vec<u8>>,
+    pub(crate) process: ProcessPlan,
+}
+
+/// Propagation of the root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Propagation {
+    pub(crate) before: u32,
+    pub(crate) after: u32,
+}
+
+impl Plan {
+    /// Plans a container. `bundle` is absolute.
+    pub(crate) fn new(spec: &Spec, bundle: &str) -> Result<Self> {
+        let linux = spec.linux.clone().unwrap_or_default();
+        let process = spec.process.as_ref().ok_or_else(|| Error::invalid("process", "it is missing"))?;
+        let root = spec.root.as_ref().ok_or_else(|| Error::invalid("root", "it is missing"))?;
+        if root.path.is_empty() {
+            return Err(Error::invalid("root.path", "it is empty"));
+        }
+        let namespaces = Namespaces::plan(&linux)?;
+        check_namespaces(spec, &linux, &namespaces)?;
+        let has_user = namespaces.has(Kind::User);
+        let mounts = mount::plan(&spec.mounts, bundle)?;
+        let own_dev = !spec.mounts.iter().any(|mount| is_bound_dev(&mount.destination, &mount.options));
+        let (devices, links) =
+            if own_dev { device::plan(&linux.devices, has_user)? } else { (Vec::new(), Vec::new()) };
+        Ok(Self {
+            rootfs: absolute(bundle, &root.path),
+            readonly_root: root.readonly,
+            propagation: propagation(&linux.rootfs_propagation)?,
+            mounts,
+            devices,
+            links,
+            masked: paths("linux.maskedPaths", &linux.masked_paths)?,
+            readonly: paths("linux.readonlyPaths", &linux.readonly_paths)?,
+            sysctl: sysctl::plan(&linux.sysctl, &namespaces)?,
+            hostname: spec.hostname.clone().into_bytes(),
+            domainname: spec.domainname.clone().into_bytes(),
+            hooks: checked_hooks(spec.hooks.clone().unwrap_or_default())?,
+            cgroups_path: linux.cgroups_path.clone(),
+            resources: linux.resources.clone().unwrap_or_default(),
+            time_offsets: time_offsets(&linux),
+            process: ProcessPlan::new(process, linux.seccomp.as_ref(), linux.personality.as_ref())?,
+            namespaces,
+        })
+    }
+
+    /// Whether programs must run while the host's root is still there.
+    pub(crate) fn has_early_hooks(&self) -> bool {
+        let hooks = &self.hooks;
+        !(hooks.prestart.is_empty() && hooks.create_runtime.is_empty() && hooks.create_container.is_empty())
+    }
+}
+
+/// A path of the configuration as a C string.
+pub(crate) fn c_string(object: &str, text: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| Error::invalid(object, "it holds a NUL byte"))
+}
+
+/// Cleans a path of the container lexically: absolute, without `.`, `..`, doubled or trailing slashes.
+pub(crate) fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let mut clean = String::with_capacity(path.len() + 1);
+    for part in parts {
+        clean.push('/');
+        clean.push_str(part);
+    }
+    if clean.is_empty() {
+        clean.push('/');
+    }
+    clean
+}
+
+fn absolute(bundle: &str, path: &str) -> String {
+    if path.starts_with('/') { path.to_string() } else { format!("{}/{path}", bundle.trim_end_matches('/')) }
+}
+
+fn paths(object: &str, paths: &[String]) -> Result<Vec<CString>> {
+    paths
+        .iter()
+        .map(|path| {
+            if !path.starts_with('/') {
+                return Err(Error::invalid(object, format!("{path:?} is not absolute")));
+            }
+            c_string(object, &clean(path))
+        })
+        .collect()
+}
+
+/// The host's `/dev` bound into the container: its nodes and links are not ours to make.
+fn is_bound_dev(destination: &str, options: &[String]) -> bool {
+    clean(destination) == "/dev" && options.iter().any(|option| option == "bind" || option == "rbind")
+}
+
+fn check_namespaces(spec: &Spec, linux: &Linux, namespaces: &Namespaces) -> Result<()> {
+    let needs = |what: &str, present: bool, kind: Kind, namespace: &str| {
+        if present && !namespaces.has(kind) {
+            return Err(Error::invalid(
+                what,
+                format!("unable to set it without a private {namespace} namespace"),
+            ));
+        }
+        Ok(())
+    };
+    needs("hostname", !spec.hostname.is_empty(), Kind::Uts, "UTS")?;
+    needs("domainname", !spec.domainname.is_empty(), Kind::Uts, "UTS")?;
+    needs("linux.maskedPaths", !linux.masked_paths.is_empty(), Kind::Mount, "mount")?;
+    needs("linux.readonlyPaths", !linux.readonly_paths.is_empty(), Kind::Mount, "mount")?;
+    needs("mounts", true, Kind::Mount, "mount")?;
+    needs("linux.timeOffsets", !linux.time_offsets.is_empty(), Kind::Time, "time")?;
+    let mapped = !linux.uid_mappings.is_empty() || !linux.gid_mappings.is_empty();
+    needs("linux.uidMappings", mapped, Kind::User, "user")
+}
+
+fn propagation(word: &str) -> Result<Propagation> {
+    const SLAVE: u32 = 1 << 19;
+    const REC: u32 = 1 << 14;
+    let after = match word {
+        "" => return Ok(Propagation { before: SLAVE | REC, after: 0 }),
+        word => options::propagation(word)
+            .ok_or_else(|| Error::invalid("linux.rootfsPropagation", format!("{word:?} is not known")))?,
+    };
+    // A shared or unbindable root cannot be pivoted: it becomes that afterwards.
+    Ok(match word {
+        "private" | "rprivate" | "slave" | "rslave" => Propagation { before: after.0 | REC, after: 0 },
+        _ => Propagation { before: SLAVE | REC, after: after.0 | if after.1 { REC } else { 0 } },
+    })
+}
+
+fn checked_hooks(hooks: Hooks) -> Result<Hooks> {
+    let all = [
+        &hooks.prestart,
+        &hooks.create_runtime,
+        &hooks.create_container,
+        &hooks.start_container,
+        &hooks.poststart,
+        &hooks.poststop,
+    ];
+    for hook in all.into_iter().flatten() {
+        if !hook.path.starts_with('/') {
+            return Err(Error::invalid("hooks", format!("path {:?} is not absolute", hook.path)));
+        }
+        if hook.timeout.is_some_and(|timeout| timeout <= 0) {
+            return Err(Error::invalid("hooks", format!("timeout of {:?} is not above 0", hook.path)));
+        }
+    }
+    Ok(hooks)
+}
+
+fn time_offsets(linux: &Linux) -> Option<Vec<u8>> {
+    if linux.time_offsets.is_empty() {
+        return None;
+    }
+    let lines = linux
+        .time_offsets
+        .iter()
+        .map(|(clock, offset)| format!("{clock} {} {}\n", offset.secs, offset.nanosecs))
+        .collect::<String>();
+    Some(lines.into_bytes())
+}
+
+#[cfg(test)]
+mod tests;

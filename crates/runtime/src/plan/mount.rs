@@ -1,0 +1,171 @@
+//! The mounts of a configuration.
+
+use super::{
+    c_string, clean,
+    options::{Attributes, Options},
+};
+use crate::{Error, Result};
+use alloc::{
+    ffi::CString,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use tare_types::spec::{LinuxIdMapping, Mount};
+
+/// One mount.
+#[derive(Debug)]
+pub(crate) struct MountPlan {
+    /// Path below the root.
+    pub(crate) destination: CString,
+    pub(crate) kind: MountKind,
+    /// `MS_*` after attaching and whether for all below; (0, false) to leave it.
+    pub(crate) propagation: (u32, bool),
+    /// Becomes read-only when everything below it has been made.
+    pub(crate) readonly_later: bool,
+}
+
+/// What is mounted.
+#[derive(Debug)]
+pub(crate) enum MountKind {
+    Bind(BindPlan),
+    Filesystem(FilesystemPlan),
+    /// The container's cgroups; what that is depends on the host.
+    Cgroup(Attributes),
+    /// Changes attributes of what is there already.
+    Remount(Attributes),
+}
+
+/// A file or directory of the host.
+#[derive(Debug)]
+pub(crate) struct BindPlan {
+    pub(crate) source: String,
+    pub(crate) recursive: bool,
+    pub(crate) attributes: Attributes,
+    /// For the mount and all below it.
+    pub(crate) recursive_attributes: Attributes,
+    /// Whether for all below, user ids, group ids.
+    pub(crate) idmap: Option<(bool, Vec<LinuxIdMapping>, Vec<LinuxIdMapping>)>,
+}
+
+/// A new instance of a file system.
+#[derive(Debug)]
+pub(crate) struct FilesystemPlan {
+    pub(crate) kind: CString,
+    pub(crate) options: Vec<(CString, Option<CString>)>,
+    pub(crate) attributes: u32,
+    /// No symbolic link may be on the way to the destination.
+    pub(crate) strict: bool,
+    pub(crate) copy_up: bool,
+}
+
+pub(crate) fn plan(mounts: &[Mount], bundle: &str) -> Result<Vec<MountPlan>> {
+    mounts.iter().map(|mount| plan_one(mount, bundle)).collect()
+}
+
+fn plan_one(mount: &Mount, bundle: &str) -> Result<MountPlan> {
+    let object = || format!("mount {:?}", mount.destination);
+    if mount.destination.is_empty() {
+        return Err(Error::invalid("mounts", "a destination is empty"));
+    }
+    // A relative destination is deprecated and means one below the root (runc warns).
+    let destination = clean(&mount.destination);
+    if destination == "/" {
+        return Err(Error::invalid(object(), "the root cannot be mounted over"));
+    }
+    let options = Options::parse(&mount.options);
+    let propagation = options.propagation.unwrap_or((0, false));
+    let readonly = options.attributes.is_readonly();
+    let is_bind = options.bind.is_some() || mount.kind == "bind";
+    let readonly_later = readonly && !is_bind && (destination == "/dev" || mount.kind == "tmpfs");
+    let kind = if options.remount {
+        MountKind::Remount(options.attributes)
+    } else if is_bind {
+        MountKind::Bind(bind(mount, &options, bundle)?)
+    } else if mount.kind == "cgroup" || mount.kind == "cgroup2" {
+        MountKind::Cgroup(options.attributes)
+    } else {
+        MountKind::Filesystem(filesystem(mount, &options, &destination, readonly_later)?)
+    };
+    Ok(MountPlan { destination: c_string(&object(), &destination)?, kind, propagation, readonly_later })
+}
+
+fn bind(mount: &Mount, options: &Options, bundle: &str) -> Result<BindPlan> {
+    let object = || format!("mount {:?}", mount.destination);
+    if mount.source.is_empty() {
+        return Err(Error::invalid(object(), "a bind mount needs a source"));
+    }
+    if mount.source.contains('\0') {
+        return Err(Error::invalid(object(), "its source holds a NUL byte"));
+    }
+    let mapped = !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
+    let idmap = match options.idmap {
+        None if !mapped => None,
+        recursive => {
+            if mount.uid_mappings.is_empty() || mount.gid_mappings.is_empty() {
+                return Err(Error::invalid(object(), "idmap needs uidMappings and gidMappings"));
+            }
+            let recursive = recursive.unwrap_or(false);
+            Some((recursive, mount.uid_mappings.clone(), mount.gid_mappings.clone()))
+        }
+    };
+    Ok(BindPlan {
+        source: super::absolute(bundle, &mount.source),
+        recursive: options.bind.unwrap_or(true),
+        attributes: options.attributes,
+        recursive_attributes: options.recursive,
+        idmap,
+    })
+}
+
+fn filesystem(
+    mount: &Mount,
+    options: &Options,
+    destination: &str,
+    readonly_later: bool,
+) -> Result<FilesystemPlan> {
+    let object = || format!("mount {:?}", mount.destination);
+    if mount.kind.is_empty() {
+        return Err(Error::invalid(object(), "it has neither a type nor a bind option"));
+    }
+    let virtual_tree = matches!(mount.kind.as_str(), "proc" | "sysfs");
+    if mount.kind == "proc" && destination != "/proc" && destination.starts_with("/proc/") {
+        // Below /proc a second instance would hide what is masked there.
+        return Err(Error::invalid(object(), "a procfs cannot be mounted inside /proc"));
+    }
+    let attributes = if readonly_later { options.attributes.without_readonly() } else { options.attributes };
+    let mut data = Vec::with_capacity(options.data.len() + 1);
+    let source = if mount.source.is_empty() { &mount.kind } else { &mount.source };
+    data.push((c_string("source", "source")?, Some(c_string(&object(), source)?)));
+    for (key, value) in &options.data {
+        let value = value.as_ref().map(|value| c_string(&object(), value)).transpose()?;
+        data.push((c_string(&object(), key)?, value));
+    }
+    // On a real disk the file system itself must not be written; the others share one instance or have no disk.
+    let on_disk = !matches!(mount.kind.as_str(), "proc" | "sysfs" | "mqueue" | "devpts" | "tmpfs");
+    if attributes.is_readonly() && on_disk {
+        data.push((c_string("ro", "ro")?, None));
+    }
+    Ok(FilesystemPlan {
+        kind: c_string(&object(), &mount.kind)?,
+        options: data,
+        attributes: attributes.set as u32,
+        strict: virtual_tree,
+        copy_up: options.copy_up,
+    })
+}
+
+impl MountPlan {
+    /// How messages name it.
+    pub(crate) fn name(&self) -> String {
+        let destination = self.destination.to_string_lossy();
+        match &self.kind {
+            MountKind::Bind(bind) => format!("{:?} to rootfs at {destination:?}", bind.source),
+            MountKind::Filesystem(new) => {
+                format!("{:?} to rootfs at {destination:?}", new.kind.to_string_lossy())
+            }
+            MountKind::Cgroup(_) => format!("\"cgroup\" to rootfs at {destination:?}"),
+            MountKind::Remount(_) => destination.to_string(),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! A process: arguments, environment, identity, limits, filter.
+
+use super::c_string;
+use crate::{Error, Result, seccomp};
+use alloc::{
+    ffi::CString,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use rustix::{
+    process::{Resource, Rlimit},
+    thread::Gid,
+};
+use tare_launch::{SockFilter, WindowSize};
+use tare_types::spec::{
+    LinuxCapabilities, LinuxIoPriority, LinuxPersonality, LinuxSeccomp, PosixRlimit, Process, Scheduler,
+};
+
+/// A process as it will be started.
+#[derive(Debug)]
+pub(crate) struct ProcessPlan {
+    pub(crate) arguments: Vec<CString>,
+    pub(crate) environment: Vec<CString>,
+    /// Where the program may be, in order.
+    pub(crate) candidates: Vec<CString>,
+    pub(crate) terminal: bool,
+    pub(crate) window: Option<WindowSize>,
+    pub(crate) identity: IdentityPlan,
+    pub(crate) umask: u32,
+    pub(crate) limits: Vec<(Resource, Rlimit)>,
+    pub(crate) no_new_privileges: bool,
+    pub(crate) oom_score: Option<String>,
+    pub(crate) personality: Option<u32>,
+    pub(crate) scheduler: Option<Vec<u8>>,
+    pub(crate) io_priority: Option<u32>,
+    pub(crate) seccomp: Option<SeccompPlan>,
+    pub(crate) apparmor: Option<String>,
+    /// `HOME` is not in the environment: it is looked up in the container's `/etc/passwd`.
+    pub(crate) wants_home: bool,
+}
+
+/// Ids, capability sets and the working directory.
+#[derive(Debug)]
+pub(crate) struct IdentityPlan {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) groups: Vec<Gid>,
+    pub(crate) bounding: u64,
+    pub(crate) effective: u64,
+    pub(crate) permitted: u64,
+    pub(crate) inheritable: u64,
+    pub(crate) ambient: u64,
+    pub(crate) cwd: CString,
+}
+
+/// A compiled filter.
+#[derive(Debug, Clone)]
+pub(crate) struct SeccompPlan {
+    pub(crate) filter: Vec<SockFilter>,
+    pub(crate) flags: u32,
+    /// Socket that gets the listener, and the text that goes with it.
+    pub(crate) listener: Option<(String, String)>,
+}
+
+impl ProcessPlan {
+    pub(crate) fn new(
+        process: &Process,
+        profile: Option<&LinuxSeccomp>,
+        personality: Option<&LinuxPersonality>,
+    ) -> Result<Self> {
+        let name = process.args.first().filter(|name| !name.is_empty());
+        let name = name.ok_or_else(|| Error::invalid("process.args", "args must not be empty"))?;
+        if !process.cwd.starts_with('/') {
+            return Err(Error::invalid(
+                "process.cwd",
+                format!("cwd must be an absolute path, not {:?}", process.cwd),
+            ));
+        }
+        let size = process.console_size.filter(|_| process.terminal);
+        Ok(Self {
+            arguments: strings("process.args", &process.args)?,
+            environment: strings("process.env", &process.env)?,
+            candidates: candidates(name, &process.env)?,
+            terminal: process.terminal,
+            window: size.map(|size| WindowSize { rows: clamp(size.height), columns: clamp(size.width) }),
+            identity: IdentityPlan::new(process)?,
+            umask: process.user.umask.unwrap_or(0o022) & 0o777,
+            limits: limits(&process.rlimits)?,
+            no_new_privileges: process.no_new_privileges,
+            oom_score: oom_score(process.oom_score_adj)?,
+            personality: personality.map(domain).transpose()?,
+            scheduler: process.scheduler.as_ref().map(scheduler).transpose()?,
+            io_priority: process.io_priority.as_ref().map(io_priority).transpose()?,
+            seccomp: profile.map(SeccompPlan::compile).transpose()?.flatten(),
+            apparmor: (!process.apparmor_profile.is_empty()).then(|| process.apparmor_profile.clone()),
+            wants_home: !process.env.iter().any(|entry| entry.starts_with("HOME=")),
+        })
+    }
+}
+
+impl SeccompPlan {
+    fn compile(profile: &LinuxSeccomp) -> Result<Option<Self>> {
+        let program = seccomp::compile(profile, seccomp::Arch::X86_64)
+            .map_err(|error| Error::invalid("linux.seccomp", error.to_string()))?;
+        let Some(program) = program else { return Ok(None) };
+        let listener = program
+            .has_listener()
+            .then(|| (profile.listener_path.clone(), profile.listener_metadata.clone()));
+        if listener.as_ref().is_some_and(|(path, _)| path.is_empty()) {
+            return Err(Error::invalid("linux.seccomp.listenerPath", "SCMP_ACT_NOTIFY needs it"));
+        }
+        let same = |i: &seccomp::Instruction| SockFilter { code: i.code, jt: i.jt, jf: i.jf, k: i.k };
+        Ok(Some(Self {
+            filter: program.instructions.iter().map(same).collect(),
+            flags: program.flags,
+            listener,
+        }))
+    }
+}
+
+impl IdentityPlan {
+    fn new(process: &Process) -> Result<Self> {
+        let user = &process.user;
+        let none = LinuxCapabilities::default();
+        let sets = process.capabilities.as_ref().unwrap_or(&none);
+        // (uid_t)-1 means "leave it" to the kernel, never a user.
+        if user.uid == u32::MAX || user.gid == u32::MAX {
+            return Err(Error::invalid("process.user", "id 4294967295 is no user or group"));
+        }
+        Ok(Self {
+            uid: user.uid,
+            gid: user.gid,
+            groups: user.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect(),
+            bounding: mask(&sets.bounding),
+            effective: mask(&sets.effective),
+            permitted: mask(&sets.permitted),
+            inheritable: mask(&sets.inheritable),
+            ambient: mask(&sets.ambient),
+            cwd: c_string("process.cwd", &super::clean(&process.cwd))?,
+        })
+    }
+}
+
+/// Unknown names are left out, as in runc: a newer caller may know more than this build.
+fn mask(names: &[String]) -> u64 {
+    names
+        .iter()
+        .filter_map(|name| tare_sys::capability::parse(name))
+        .fold(0, |mask, number| mask | (1 << number))
+}
+
+fn strings(object: &str, texts: &[String]) -> Result<Vec<CString>> {
+    texts.iter().map(|text| c_string(object, text)).collect()
+}
+
+fn clamp(size: u32) -> u16 {
+    u16::try_from(size).unwrap_or(u16::MAX)
+}
+
+/// A name with a slash is a path; others are looked for in `PATH` of the process's environment.
+fn candidates(name: &str, env: &[String]) -> Result<Vec<CString>> {
+    if name.contains('/') {
+        return Ok(alloc::vec![c_string("process.args", name)?]);
+    }
+    let path = env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or_default();
+    path.split(':')
+        .filter(|directory| directory.starts_with('/'))
+        .map(|directory| c_string("process.args", &format!("{}/{name}", directory.trim_end_matches('/'))))
+        .collect()
+}
+
+fn limits(limits: &[PosixRlimit]) -> Result<Vec<(Resource, Rlimit)>> {
+    let mut seen = Vec::with_capacity(limits.len());
+    for limit in limits {
+        let resource = resource(&limit.kind).ok_or_else(|| {
+            Error::invalid("process.rlimits", format!("invalid rlimit type: {:?}", limit.kind))
+        })?;
+        if seen.iter().any(|(known, _)| *known == resource) {
+            return Err(Error::invalid("process.rlimits", format!("{:?} is there twice", limit.kind)));
+        }
+        let finite = |value: u64| (value != u64::MAX).then_some(value);
+        seen.push((resource, Rlimit { current: finite(limit.soft), maximum: finite(limit.hard) }));
+    }
+    Ok(seen)
+}
+
+fn resource(name: &str) -> Option<Resource> {
+    Some(match name.strip_prefix("RLIMIT_")? {
+        "CPU" => Resource::Cpu,
+        "FSIZE" => Resource::Fsize,
+        "DATA" => Resource::Data,
+        "STACK" => Resource::Stack,
+        "CORE" => Resource::Core,
+        "RSS" => Resource::Rss,
+        "NPROC" => Resource::Nproc,
+        "NOFILE" => Resource::Nofile,
+        "MEMLOCK" => Resource::Memlock,
+        "AS" => Resource::As,
+        "LOCKS" => Resource::Locks,
+        "SIGPENDING" => Resource::Sigpending,
+        "MSGQUEUE" => Resource::Msgqueue,
+        "NICE" => Resource::Nice,
+        "RTPRIO" => Resource::Rtprio,
+        "RTTIME" => Resource::Rttime,
+        _ => return None,
+    })
+}
+
+fn oom_score(score: Option<i32>) -> Result<Option<String>> {
+    match score {
+        Some(score) if !(-1000..=1000).contains(&score) => {
+            Err(Error::invalid("process.oomScoreAdj", format!("{score} is not between -1000 and 1000")))
+        }
+        score => Ok(score.map(|score| score.to_string())),
+    }
+}
+
+fn domain(personality: &LinuxPersonality) -> Result<u32> {
+    match personality.domain.as_str() {
+        "LINUX" => Ok(0),
+        "LINUX32" => Ok(8),
+        other => Err(Error::invalid("linux.personality", format!("domain {other:?} is not known"))),
+    }
+}
+
+/// `struct sched_attr`, version 0: 48 bytes.
+fn scheduler(wanted: &Scheduler) -> Result<Vec<u8>> {
+    let unknown =
+        |what: &str, word: &str| Error::invalid("process.scheduler", format!("{what} {word:?} is not known"));
+    let policy: u32 = match wanted.policy.as_str() {
+        "SCHED_OTHER" => 0,
+        "SCHED_FIFO" => 1,
+        "SCHED_RR" => 2,
+        "SCHED_BATCH" => 3,
+        "SCHED_ISO" => 4,
+        "SCHED_IDLE" => 5,
+        "SCHED_DEADLINE" => 6,
+        other => return Err(unknown("policy", other)),
+    };
+    let mut flags = 0_u64;
+    for flag in &wanted.flags {
+        flags |= match flag.as_str() {
+            "SCHED_FLAG_RESET_ON_FORK" => 0x01,
+            "SCHED_FLAG_RECLAIM" => 0x02,
+            "SCHED_FLAG_DL_OVERRUN" => 0x04,
+            "SCHED_FLAG_KEEP_POLICY" => 0x08,
+            "SCHED_FLAG_KEEP_PARAMS" => 0x10,
+            "SCHED_FLAG_UTIL_CLAMP_MIN" => 0x20,
+            "SCHED_FLAG_UTIL_CLAMP_MAX" => 0x40,
+            other => return Err(unknown("flag", other)),
+        };
+    }
+    let mut bytes = Vec::with_capacity(48);
+    bytes.extend_from_slice(&48_u32.to_ne_bytes());
+    bytes.extend_from_slice(&policy.to_ne_bytes());
+    bytes.extend_from_slice(&flags.to_ne_bytes());
+    bytes.extend_from_slice(&wanted.nice.to_ne_bytes());
+    bytes.extend_from_slice(&wanted.priority.to_ne_bytes());
+    bytes.extend_from_slice(&wanted.runtime.to_ne_bytes());
+    bytes.extend_from_slice(&wanted.deadline.to_ne_bytes());
+    bytes.extend_from_slice(&wanted.period.to_ne_bytes());
+    Ok(bytes)
+}
+
+fn io_priority(wanted: &LinuxIoPriority) -> Result<u32> {
+    let class = match wanted.class.as_str() {
+        "IOPRIO_CLASS_RT" => 1,
+        "IOPRIO_CLASS_BE" => 2,
+        "IOPRIO_CLASS_IDLE" => 3,
+        other => return Err(Error::invalid("process.ioPriority", format!("class {other:?} is not known"))),
+    };
+    match u32::try_from(wanted.priority) {
+        Ok(priority) if priority < 8 => Ok(class << 13 | priority),
+        _ => Err(Error::invalid("process.ioPriority", format!("priority {} is not 0 to 7", wanted.priority))),
+    }
+}

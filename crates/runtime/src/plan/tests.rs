@@ -1,0 +1,94 @@
+//! Configurations that must be refused or planned in a particular way; no system call is made.
+
+use super::*;
+
+fn spec(patch: &str) -> Spec {
+    let mut document: serde_json::Value = serde_json::from_str(
+        r#"{"ociVersion": "1.2.0", "process": {"user": {"uid": 0, "gid": 0}, "args": ["sh"], "env": ["PATH=/bin:/usr/bin"],
+            "cwd": "/"}, "root": {"path": "rootfs"}, "linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}]}}"#,
+    )
+    .unwrap();
+    merge(&mut document, serde_json::from_str(patch).unwrap());
+    serde_json::from_value(document).unwrap()
+}
+
+fn merge(into: &mut serde_json::Value, patch: serde_json::Value) {
+    match (into, patch) {
+        (serde_json::Value::Object(into), serde_json::Value::Object(patch)) => {
+            for (key, value) in patch {
+                merge(into.entry(key).or_insert(serde_json::Value::Null), value);
+            }
+        }
+        (into, patch) => *into = patch,
+    }
+}
+
+#[test]
+fn what_cannot_work_is_refused() {
+    for (patch, text) in [
+        (r#"{"process": {"args": []}}"#, "args must not be empty"),
+        (r#"{"process": {"cwd": "tmp"}}"#, "absolute"),
+        (r#"{"process": {"env": ["A\u0000B"]}}"#, "NUL"),
+        (r#"{"process": {"user": {"uid": 4294967295}}}"#, "no user"),
+        (r#"{"process": {"oomScoreAdj": 1001}}"#, "1001"),
+        (r#"{"process": {"rlimits": [{"type": "RLIMIT_NOPE", "hard": 1, "soft": 1}]}}"#, "RLIMIT_NOPE"),
+        (r#"{"root": {"path": ""}}"#, "root.path"),
+        (r#"{"hostname": "a"}"#, "UTS"),
+        (r#"{"linux": {"namespaces": []}}"#, "mount namespace"),
+        (r#"{"linux": {"namespaces": [{"type": "mount"}, {"type": "nope"}]}}"#, "nope"),
+        (r#"{"linux": {"namespaces": [{"type": "mount"}, {"type": "mount"}]}}"#, "duplicated"),
+        (r#"{"linux": {"namespaces": [{"type": "mount"}, {"type": "user"}]}}"#, "uidMappings"),
+        (r#"{"linux": {"namespaces": [{"type": "mount"}, {"type": "network", "path": "ns"}]}}"#, "absolute"),
+        (r#"{"linux": {"rootfsPropagation": "sideways"}}"#, "sideways"),
+        (r#"{"linux": {"maskedPaths": ["proc/kcore"]}}"#, "not absolute"),
+        (r#"{"linux": {"devices": [{"path": "/dev/x", "type": "q"}]}}"#, "type"),
+        (
+            r#"{"linux": {"devices": [{"path": "/dev/x", "type": "c", "major": -1, "minor": 0}]}}"#,
+            "out of range",
+        ),
+        (r#"{"mounts": [{"destination": "/", "type": "tmpfs"}]}"#, "root"),
+        (r#"{"mounts": [{"destination": "/a"}]}"#, "type"),
+        (r#"{"mounts": [{"destination": "/a", "options": ["bind"]}]}"#, "source"),
+        (r#"{"hooks": {"poststop": [{"path": "true"}]}}"#, "absolute"),
+        (r#"{"hooks": {"poststop": [{"path": "/bin/true", "timeout": 0}]}}"#, "timeout"),
+        (r#"{"linux": {"seccomp": {"defaultAction": "SCMP_ACT_NOPE"}}}"#, "SCMP_ACT_NOPE"),
+    ] {
+        let error = Plan::new(&spec(patch), "/b").map(drop).unwrap_err();
+        assert!(error.to_string().contains(text), "{patch}: {error}");
+        assert_eq!(error.kind(), tare_types::ErrorKind::InvalidArgument, "{patch}");
+    }
+}
+
+#[test]
+fn paths_and_candidates() {
+    let plan = Plan::new(&spec(r#"{"process": {"cwd": "/a/../../b/."}}"#), "/bundle/").unwrap();
+    assert_eq!(plan.rootfs, "/bundle/rootfs");
+    assert_eq!(plan.process.identity.cwd.as_c_str(), c"/b");
+    let candidates: Vec<_> = plan.process.candidates.iter().map(|path| path.to_str().unwrap()).collect();
+    assert_eq!(candidates, ["/bin/sh", "/usr/bin/sh"]);
+    assert!(plan.process.wants_home);
+    assert_eq!(plan.namespaces.clone_flags(), 0x2002_0000);
+    assert_eq!(plan.devices.len(), 6);
+}
+
+#[test]
+fn a_bound_dev_is_left_alone() {
+    let patch = r#"{"mounts": [{"destination": "/dev/", "source": "/dev", "options": ["rbind"]}]}"#;
+    let plan = Plan::new(&spec(patch), "/b").unwrap();
+    assert!(plan.devices.is_empty() && plan.links.is_empty());
+}
+
+#[test]
+fn lexical_cleaning() {
+    for (path, cleaned) in [("", "/"), ("a", "/a"), ("/../a//b/./c/..", "/a/b"), ("/..", "/")] {
+        assert_eq!(clean(path), cleaned, "{path}");
+    }
+}
+
+#[test]
+fn unknown_capabilities_are_left_out() {
+    let patch = r#"{"process": {"capabilities": {"bounding": ["CAP_CHOWN", "CAP_FUTURE", "CAP_BPF"]}}}"#;
+    let plan = Plan::new(&spec(patch), "/b").unwrap();
+    assert_eq!(plan.process.identity.bounding, 1 | 1 << 39);
+    assert_eq!(plan.process.identity.effective, 0);
+}

@@ -1,0 +1,202 @@
+//! What the parent opens for the child: trees, namespaces, cgroups, pipes.
+//!
+//! Nothing is opened for writing, no path is resolved by the child that the parent could resolve, and every
+//! tree has its attributes before the child exists.
+
+use crate::{
+    During, Error, Result,
+    cgroup::{Cgroup, Entrance},
+    plan::{BindPlan, DevicePlan, Kind, MountKind, MountPlan, Plan},
+};
+use alloc::{
+    ffi::CString,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    fs::{FileType, OFlags},
+};
+use tare_launch::TargetKind;
+use tare_sys::{
+    RootDir,
+    mount::{MountAttr, clone_tree, set_attributes},
+};
+
+const SLAVE: u64 = 1 << 19;
+const REC: u32 = 1 << 14;
+
+/// Open descriptors for one creation. They close when it is done.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) root: OwnedFd,
+    /// One per mount of the plan; `None` where the child makes the file system itself.
+    pub(crate) trees: Vec<PreparedMount>,
+    /// One per device of the plan; the host's node in a user namespace.
+    pub(crate) devices: Vec<Option<OwnedFd>>,
+    pub(crate) namespaces: Vec<(Kind, OwnedFd)>,
+    pub(crate) entrance: Entrance,
+    /// Where the root is attached for hooks; without them nobody needs a path of it.
+    pub(crate) hook_root: Option<CString>,
+    /// `HOME=...` for the process, if the configuration has none.
+    pub(crate) home: Option<CString>,
+}
+
+/// What a mount of the plan needs from the parent.
+#[derive(Debug)]
+pub(crate) enum PreparedMount {
+    /// The child makes it.
+    None,
+    Tree(OwnedFd, TargetKind),
+    /// cgroup v1, below a tmpfs: destinations and trees; links: target and path.
+    Cgroups(Vec<(CString, OwnedFd)>, Vec<(CString, CString)>),
+}
+
+impl Prepared {
+    pub(crate) fn new(plan: &Plan, cgroup: &Cgroup) -> Result<Self> {
+        let root = open_root(plan)?;
+        let trees = plan.mounts.iter().map(|mount| prepare_mount(mount, cgroup)).collect::<Result<_>>()?;
+        let devices = plan.devices.iter().map(prepare_device).collect::<Result<_>>()?;
+        let namespaces = plan
+            .namespaces
+            .joined()
+            .iter()
+            .map(|(kind, path)| {
+                tare_sys::file::open(path, OFlags::RDONLY, 0).map(|fd| (*kind, fd)).during("join namespace")
+            })
+            .collect::<Result<_>>()?;
+        let entrance = cgroup.entrance(None)?;
+        let home = if plan.process.wants_home {
+            Some(home_in_tree(&root, plan.process.identity.uid)?)
+        } else {
+            None
+        };
+        let early_hooks = plan.has_early_hooks();
+        let hook_root = early_hooks.then(|| crate::plan::c_string("root.path", &plan.rootfs)).transpose()?;
+        Ok(Self { root, trees, devices, namespaces, entrance, hook_root, home })
+    }
+}
+
+/// The root as a detached clone whose propagation is already right: pivot_root refuses a shared one.
+fn open_root(plan: &Plan) -> Result<OwnedFd> {
+    let operation = "open the root file system";
+    let root = clone_tree(&plan.rootfs, true).during(operation)?;
+    let stat = rustix::fs::fstat(&root).map_err(|errno| {
+        Error::system(operation, tare_sys::Error::new("fstat", plan.rootfs.as_str(), errno))
+    })?;
+    if !FileType::from_raw_mode(stat.st_mode).is_dir() {
+        return Err(Error::invalid("root.path", format!("{:?} is not a directory", plan.rootfs)));
+    }
+    let attr = MountAttr { propagation: u64::from(plan.propagation.before & !REC), ..MountAttr::default() };
+    set_attributes(&root, true, &attr).during(operation)?;
+    Ok(root)
+}
+
+fn prepare_mount(mount: &MountPlan, cgroup: &Cgroup) -> Result<PreparedMount> {
+    match &mount.kind {
+        MountKind::Filesystem(_) | MountKind::Remount(_) => Ok(PreparedMount::None),
+        MountKind::Bind(bind) => prepare_bind(bind, mount.propagation).map_err(|error| match error.errno() {
+            Some(_) => Error::new(error.kind(), "error mounting", mount.name(), error.to_string()),
+            None => error,
+        }),
+        MountKind::Cgroup(attributes) => {
+            prepare_cgroups(&mount.destination.to_string_lossy(), attributes.is_readonly(), cgroup)
+        }
+    }
+}
+
+fn prepare_bind(bind: &BindPlan, (propagation, for_all): (u32, bool)) -> Result<PreparedMount> {
+    let tree = clone_tree(&bind.source, bind.recursive).during("")?;
+    let stat = rustix::fs::fstat(&tree)
+        .map_err(|errno| Error::system("", tare_sys::Error::new("fstat", bind.source.as_str(), errno)))?;
+    let kind =
+        if FileType::from_raw_mode(stat.st_mode).is_dir() { TargetKind::Directory } else { TargetKind::File };
+    // Without a word about it a mount follows the host's, but does not lead it.
+    let (wanted, for_all) = if propagation == 0 { (SLAVE, true) } else { (u64::from(propagation), for_all) };
+    let first = MountAttr { propagation: wanted, ..MountAttr::default() };
+    set_attributes(&tree, for_all, &first).during("")?;
+    if !bind.recursive_attributes.is_empty() {
+        let attr = attr(bind.recursive_attributes.set, bind.recursive_attributes.clear);
+        set_attributes(&tree, true, &attr).during("")?;
+    }
+    if !bind.attributes.is_empty() {
+        set_attributes(&tree, false, &attr(bind.attributes.set, bind.attributes.clear)).during("")?;
+    }
+    if let Some((recursive, uids, gids)) = &bind.idmap {
+        crate::userns::map_mount(tree.as_fd(), *recursive, uids, gids)?;
+    }
+    Ok(PreparedMount::Tree(tree, kind))
+}
+
+fn attr(set: u64, clear: u64) -> MountAttr {
+    MountAttr { set, clear, ..MountAttr::default() }
+}
+
+/// The container's own cgroup directories, bound: cheaper than a new mount of the file system, and what a
+/// cgroup namespace would show.
+fn prepare_cgroups(destination: &str, readonly: bool, cgroup: &Cgroup) -> Result<PreparedMount> {
+    let set = 0x2 | 0x4 | 0x8 | u64::from(readonly);
+    let open = |directory: &str| -> Result<OwnedFd> {
+        let tree = clone_tree(directory, false).during("mount cgroup")?;
+        let attr = MountAttr { set, propagation: SLAVE, ..MountAttr::default() };
+        set_attributes(&tree, false, &attr).during("mount cgroup")?;
+        Ok(tree)
+    };
+    if cgroup.is_v2() {
+        let directory = cgroup.directory("").unwrap_or("/sys/fs/cgroup");
+        return Ok(PreparedMount::Tree(open(directory)?, TargetKind::Directory));
+    }
+    let below = |name: &str| crate::plan::c_string("cgroup", &format!("{destination}/{name}"));
+    let mut mounted: Vec<(&str, String)> = Vec::new();
+    let mut trees = Vec::new();
+    let mut links = Vec::new();
+    for (controller, directory) in cgroup.paths() {
+        let name = controller.strip_prefix("name=").unwrap_or(controller);
+        let host = host_name(directory, name);
+        if !mounted.iter().any(|(known, _)| *known == directory) {
+            trees.push((below(&host)?, open(directory)?));
+            mounted.push((directory, host.clone()));
+        }
+        if host != name {
+            links.push((crate::plan::c_string("cgroup", &host)?, below(name)?));
+        }
+    }
+    Ok(PreparedMount::Cgroups(trees, links))
+}
+
+/// The name of a controller's mount on the host, such as `cpu,cpuacct`.
+fn host_name(directory: &str, controller: &str) -> String {
+    let holds = |part: &&str| part.split(',').any(|name| name == controller);
+    directory.split('/').find(holds).unwrap_or(controller).to_string()
+}
+
+fn prepare_device(device: &DevicePlan) -> Result<Option<OwnedFd>> {
+    device.bind.as_ref().map(|path| clone_tree(path, false).during("bind device")).transpose()
+}
+
+fn home_in_tree(root: &OwnedFd, uid: u32) -> Result<CString> {
+    let root = rustix::io::fcntl_dupfd_cloexec(root, 3)
+        .map_err(|errno| Error::system("look up HOME", tare_sys::Error::new("fcntl", "", errno)))?;
+    Ok(home(&RootDir::from_fd(root), uid))
+}
+
+/// `HOME=` of a user by the container's `/etc/passwd`, `/` without one. Hostile content decides only this.
+pub(crate) fn home(root: &RootDir, uid: u32) -> CString {
+    const LIMIT: usize = 1 << 20;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let text = root
+        .open("etc/passwd", flags, rustix::fs::Mode::empty())
+        .ok()
+        .filter(|fd| rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file()))
+        .and_then(|fd| tare_sys::file::read_fd(fd, LIMIT).ok())
+        .unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let directory = text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let id = fields.nth(2)?.parse::<u32>().ok()?;
+        let home = fields.nth(2)?;
+        (id == uid && !home.is_empty()).then_some(home)
+    });
+    CString::new(format!("HOME={}", directory.unwrap_or("/"))).unwrap_or_else(|_| c"HOME=/".into())
+}

@@ -1,0 +1,419 @@
+//! The list of operations of a first process and of one that joins.
+//!
+//! The order is the contract, with reasons beside what must not be moved.
+
+use crate::{
+    cgroup::Entrance,
+    plan::{DevicePlan, Kind, MountKind, MountPlan, Plan, ProcessPlan},
+    prepare::{Prepared, PreparedMount},
+};
+use alloc::vec::Vec;
+use core::ffi::CStr;
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use tare_launch::{
+    ArgumentArray, ConsoleOp, DeviceOp, FsOption, HookOp, IdentityOp, MountOp, MountSource, Op, Pointer,
+    Stage, TargetKind,
+};
+
+/// Descriptors between parent and child.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wires<'a> {
+    /// A new user namespace waits here for its maps.
+    pub(crate) maps: Option<BorrowedFd<'a>>,
+    /// Hooks of the runtime's side run while the child waits here.
+    pub(crate) hooks: Option<BorrowedFd<'a>>,
+    /// The child waits here for `start`, and reports there from then on.
+    pub(crate) gate: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
+    pub(crate) streams: Option<[BorrowedFd<'a>; 3]>,
+    pub(crate) console: Option<BorrowedFd<'a>>,
+    pub(crate) listener: Option<BorrowedFd<'a>>,
+    pub(crate) keep_fds: u32,
+}
+
+/// Operation data that operations borrow.
+#[derive(Debug)]
+pub(crate) struct Parts<'a> {
+    pub(crate) mounts: Vec<Vec<MountOp<'a>>>,
+    pub(crate) devices: Vec<DeviceOp<'a>>,
+    pub(crate) container_hooks: Vec<HookOp<'a>>,
+    pub(crate) start_hooks: Vec<HookOp<'a>>,
+}
+
+/// Operation data of a process.
+#[derive(Debug)]
+pub(crate) struct ProcessParts<'a> {
+    pub(crate) console: Option<ConsoleOp<'a>>,
+    pub(crate) identity: IdentityOp<'a>,
+    pub(crate) candidates: Vec<&'a CStr>,
+    pub(crate) arguments: ArgumentArray<'a>,
+    pub(crate) environment: ArgumentArray<'a>,
+}
+
+/// Arguments or environment as an array with its end.
+pub(crate) fn pointers<'a>(strings: impl IntoIterator<Item = &'a CStr>) -> Vec<Pointer<'a>> {
+    strings.into_iter().map(Pointer::new).chain([Pointer::NULL]).collect()
+}
+
+pub(crate) fn array<'a>(pointers: &'a [Pointer<'a>]) -> ArgumentArray<'a> {
+    ArgumentArray::new(pointers).expect("invariant: the array was made with its end by `pointers`")
+}
+
+const TMPFS: &CStr = c"tmpfs";
+const CGROUP_TMPFS: [FsOption<'static>; 2] =
+    [FsOption { key: c"source", value: Some(TMPFS) }, FsOption { key: c"mode", value: Some(c"755") }];
+
+/// fsconfig options of every mount of the plan.
+pub(crate) fn options(plan: &Plan) -> Vec<Vec<FsOption<'_>>> {
+    plan.mounts.iter().map(filesystem_options).collect()
+}
+
+fn filesystem_options(mount: &MountPlan) -> Vec<FsOption<'_>> {
+    let MountKind::Filesystem(new) = &mount.kind else { return Vec::new() };
+    new.options.iter().map(|(key, value)| FsOption { key, value: value.as_deref() }).collect()
+}
+
+/// The mounts of the plan; one of the plan may be several.
+pub(crate) fn mounts<'a>(
+    plan: &'a Plan,
+    prepared: &'a Prepared,
+    options: &'a [Vec<FsOption<'a>>],
+) -> Vec<Vec<MountOp<'a>>> {
+    let together = plan.mounts.iter().zip(&prepared.trees).zip(options);
+    together.map(|((mount, tree), options)| mount_ops(mount, tree, options)).collect()
+}
+
+fn mount_ops<'a>(
+    mount: &'a MountPlan,
+    prepared: &'a PreparedMount,
+    options: &'a [FsOption<'a>],
+) -> Vec<MountOp<'a>> {
+    let tree_op = |destination: &'a CStr, tree: BorrowedFd<'a>, target| MountOp {
+        destination,
+        source: MountSource::Tree(tree),
+        target,
+        strict: false,
+        propagation: (0, false),
+        copy_up: false,
+    };
+    match (prepared, &mount.kind) {
+        (PreparedMount::Tree(tree, target), _) => {
+            alloc::vec![tree_op(&mount.destination, tree.as_fd(), *target)]
+        }
+        (PreparedMount::Cgroups(trees, _), _) => {
+            let base = MountOp {
+                destination: &mount.destination,
+                source: MountSource::Filesystem(TMPFS, &CGROUP_TMPFS, 0x2 | 0x4 | 0x8),
+                target: TargetKind::Directory,
+                strict: false,
+                propagation: (0, false),
+                copy_up: false,
+            };
+            let trees = trees.iter().map(|(path, tree)| tree_op(path, tree.as_fd(), TargetKind::Directory));
+            [base].into_iter().chain(trees).collect()
+        }
+        (PreparedMount::None, MountKind::Filesystem(new)) => alloc::vec![MountOp {
+            destination: &mount.destination,
+            source: MountSource::Filesystem(&new.kind, options, new.attributes),
+            target: TargetKind::Directory,
+            strict: new.strict,
+            propagation: (u64::from(mount.propagation.0), mount.propagation.1),
+            copy_up: new.copy_up,
+        }],
+        (PreparedMount::None, _) => Vec::new(),
+    }
+}
+
+/// The device nodes of the plan.
+pub(crate) fn devices<'a>(plan: &'a Plan, prepared: &'a Prepared) -> Vec<DeviceOp<'a>> {
+    let op = |(device, bind): (&'a DevicePlan, &'a Option<OwnedFd>)| DeviceOp {
+        path: &device.path,
+        mode: device.mode,
+        device: rustix::fs::makedev(device.major, device.minor),
+        owner: device.owner,
+        bind: bind.as_ref().map(AsFd::as_fd),
+    };
+    plan.devices.iter().zip(&prepared.devices).map(op).collect()
+}
+
+/// Identity, program and terminal of a process.
+pub(crate) fn process_parts<'a>(
+    plan: &'a ProcessPlan,
+    arguments: &'a [Pointer<'a>],
+    environment: &'a [Pointer<'a>],
+    console: Option<BorrowedFd<'a>>,
+    bind_console: bool,
+    deny_setgroups: bool,
+) -> ProcessParts<'a> {
+    let who = &plan.identity;
+    ProcessParts {
+        console: console.map(|socket| ConsoleOp { socket, size: plan.window, bind: bind_console }),
+        identity: IdentityOp {
+            uid: who.uid,
+            gid: who.gid,
+            groups: (!deny_setgroups).then_some(&who.groups),
+            bounding: who.bounding,
+            effective: who.effective,
+            permitted: who.permitted,
+            inheritable: who.inheritable,
+            ambient: who.ambient,
+            cwd: &who.cwd,
+        },
+        candidates: plan.candidates.iter().map(AsRef::as_ref).collect(),
+        arguments: array(arguments),
+        environment: array(environment),
+    }
+}
+
+/// Descriptors that operations use.
+pub(crate) fn descriptors(ops: &[Op<'_>]) -> Vec<RawFd> {
+    let mut fds = Vec::with_capacity(32);
+    let mut add = |fd: BorrowedFd<'_>| fds.push(fd.as_raw_fd());
+    for op in ops {
+        match op {
+            Op::JoinCgroup(fd) | Op::AwaitByte(fd) | Op::EnterNamespaces(fd, _) | Op::Stdin(fd) => add(*fd),
+            Op::Rendezvous(Stage::Hooks(fd)) => add(*fd),
+            Op::Rendezvous(Stage::Gate(wait, report)) => {
+                add(*wait);
+                add(*report);
+            }
+            Op::Mount(MountOp { source: MountSource::Tree(fd), .. }) => add(*fd),
+            Op::Device(DeviceOp { bind: Some(fd), .. }) => add(*fd),
+            Op::Hook(hook) => add(hook.stdin),
+            Op::Console(console) => add(console.socket),
+            Op::Streams(streams) => streams.iter().for_each(|fd| add(*fd)),
+            Op::Seccomp(_, _, Some(fd)) => add(*fd),
+            _ => {}
+        }
+    }
+    fds
+}
+
+/// A sorted list of descriptors to keep: the standard streams, those handed through, and these.
+pub(crate) fn keep<'a>(
+    used: Vec<RawFd>,
+    more: impl IntoIterator<Item = &'a OwnedFd>,
+    wires: &Wires<'_>,
+) -> Vec<RawFd> {
+    let passed = 0..3 + wires.keep_fds as RawFd;
+    let mut keep: Vec<RawFd> = passed.chain(used).chain(more.into_iter().map(AsRawFd::as_raw_fd)).collect();
+    keep.sort_unstable();
+    keep.dedup();
+    keep
+}
+
+/// What the operations of a first process are made of.
+#[derive(Debug)]
+pub(crate) struct Init<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) prepared: &'a Prepared,
+    pub(crate) parts: &'a Parts<'a>,
+    pub(crate) process: &'a ProcessParts<'a>,
+    pub(crate) wires: &'a Wires<'a>,
+}
+
+impl<'a> Init<'a> {
+    /// The operations of a container's first process.
+    pub(crate) fn ops(&self, keyring: Option<&'a CStr>, no_pivot: bool) -> Vec<Op<'a>> {
+        let (plan, prepared) = (self.plan, self.prepared);
+        let mut ops = Vec::with_capacity(96);
+        join_cgroups(&mut ops, &prepared.entrance);
+        // The host's procfs is in reach only now.
+        early_files(&mut ops, &plan.process);
+        if let Some(maps) = self.wires.maps {
+            ops.extend([Op::AwaitByte(maps), Op::BecomeRoot]);
+        }
+        for (kind, namespace) in prepared.namespaces.iter().filter(|(kind, _)| *kind != Kind::Pid) {
+            ops.push(Op::EnterNamespaces(namespace.as_fd(), kind.flag()));
+        }
+        if plan.namespaces.is_new(Kind::Cgroup) {
+            ops.push(Op::Unshare(Kind::Cgroup.flag()));
+        }
+        if plan.namespaces.is_new(Kind::Time) {
+            ops.push(Op::Unshare(Kind::Time.flag()));
+            if let Some(offsets) = &plan.time_offsets {
+                ops.push(Op::WriteFile(c"/proc/self/timens_offsets", offsets));
+            }
+        }
+        ops.extend(keyring.map(Op::NewKeyring));
+        ops.push(Op::NewSession);
+        root_file_system(&mut ops, plan, prepared, self.parts, self.wires, no_pivot);
+        if let Some(console) = &self.process.console {
+            ops.push(Op::Console(console));
+        }
+        names_and_network(&mut ops, plan);
+        restrict_paths(&mut ops, plan);
+        process_tail(&mut ops, &plan.process, self.process, &self.parts.start_hooks, self.wires);
+        ops
+    }
+}
+
+/// The operations of a process that joins a container, but for closing descriptors.
+#[derive(Debug)]
+pub(crate) struct Join<'a> {
+    pub(crate) plan: &'a ProcessPlan,
+    pub(crate) process: &'a ProcessParts<'a>,
+    pub(crate) entrance: &'a Entrance,
+    /// The first process, whose namespaces are joined.
+    pub(crate) container: BorrowedFd<'a>,
+    /// `CLONE_NEW*` of the kinds to join; the pid namespace is not among them.
+    pub(crate) namespaces: u32,
+    pub(crate) wires: &'a Wires<'a>,
+}
+
+impl<'a> Join<'a> {
+    /// On the host: up to entering the namespaces, all in one call.
+    pub(crate) fn outside(&self) -> Vec<Op<'a>> {
+        let mut ops = Vec::with_capacity(40);
+        join_cgroups(&mut ops, self.entrance);
+        early_files(&mut ops, self.plan);
+        ops.push(Op::EnterNamespaces(self.container, self.namespaces));
+        ops
+    }
+
+    /// In the container.
+    pub(crate) fn inside(&self) -> Vec<Op<'a>> {
+        let mut ops = Vec::with_capacity(24);
+        if self.namespaces & Kind::User.flag() != 0 {
+            ops.push(Op::BecomeRoot);
+        }
+        ops.push(Op::NewSession);
+        if let Some(streams) = self.wires.streams {
+            ops.push(Op::Streams(streams));
+        }
+        if let Some(console) = &self.process.console {
+            ops.push(Op::Console(console));
+        }
+        process_tail(&mut ops, self.plan, self.process, &[], self.wires);
+        ops
+    }
+}
+
+fn join_cgroups<'a>(ops: &mut Vec<Op<'a>>, entrance: &'a Entrance) {
+    if let Entrance::Tasks(tasks) = entrance {
+        ops.extend(tasks.iter().map(|fd| Op::JoinCgroup(fd.as_fd())));
+    }
+}
+
+fn early_files<'a>(ops: &mut Vec<Op<'a>>, plan: &'a ProcessPlan) {
+    if let Some(score) = &plan.oom_score {
+        ops.push(Op::WriteFile(c"/proc/self/oom_score_adj", score.as_bytes()));
+    }
+    if let Some(profile) = &plan.apparmor {
+        ops.push(Op::WriteFile(c"/proc/self/attr/exec", profile.as_bytes()));
+    }
+}
+
+fn root_file_system<'a>(
+    ops: &mut Vec<Op<'a>>,
+    plan: &'a Plan,
+    prepared: &'a Prepared,
+    parts: &'a Parts<'a>,
+    wires: &Wires<'a>,
+    no_pivot: bool,
+) {
+    let change = if no_pivot { Op::MoveRoot } else { Op::PivotRoot };
+    // The host's mounts must not receive what is mounted here.
+    ops.push(Op::Propagation(plan.propagation.before));
+    // Set-up after the change of root cannot touch the host, whatever the image's links say. Hooks are the
+    // exception: they are promised the host's root, and the container's at its path.
+    if let Some(path) = &prepared.hook_root {
+        ops.push(Op::AttachRoot(Some(path)));
+    } else {
+        ops.extend([Op::AttachRoot(None), change]);
+    }
+    ops.push(Op::Umask(0));
+    for ((mount, made), prepared) in plan.mounts.iter().zip(&parts.mounts).zip(&prepared.trees) {
+        ops.extend(made.iter().map(Op::Mount));
+        if let PreparedMount::Cgroups(_, links) = prepared {
+            ops.extend(links.iter().map(|(target, path)| Op::Symlink(target, path)));
+        }
+        match &mount.kind {
+            MountKind::Remount(attributes) => {
+                ops.push(Op::SetAttributes(&mount.destination, attributes.set, false));
+            }
+            MountKind::Cgroup(attributes) if attributes.is_readonly() => {
+                ops.push(Op::SetAttributes(&mount.destination, 1, false));
+            }
+            _ => {}
+        }
+    }
+    ops.extend(parts.devices.iter().map(Op::Device));
+    ops.extend(plan.links.iter().map(|link| Op::Symlink(&link.target, &link.path)));
+    if plan.process.identity.cwd.as_bytes() != b"/" {
+        ops.push(Op::MakeDirectory(&plan.process.identity.cwd));
+    }
+    if prepared.hook_root.is_some() {
+        if let Some(wait) = wires.hooks {
+            ops.push(Op::Rendezvous(Stage::Hooks(wait)));
+        }
+        ops.extend(parts.container_hooks.iter().map(Op::Hook));
+        ops.push(change);
+    }
+    if plan.propagation.after != 0 {
+        ops.push(Op::Propagation(plan.propagation.after));
+    }
+    if let Some(streams) = wires.streams {
+        ops.push(Op::Streams(streams));
+    }
+}
+
+fn names_and_network<'a>(ops: &mut Vec<Op<'a>>, plan: &'a Plan) {
+    if !plan.hostname.is_empty() {
+        ops.push(Op::Hostname(&plan.hostname));
+    }
+    if !plan.domainname.is_empty() {
+        ops.push(Op::Domainname(&plan.domainname));
+    }
+    if plan.namespaces.is_new(Kind::Network) {
+        ops.push(Op::LoopbackUp);
+    }
+}
+
+fn restrict_paths<'a>(ops: &mut Vec<Op<'a>>, plan: &'a Plan) {
+    ops.extend(plan.sysctl.iter().map(|(path, value)| Op::Sysctl(path, value)));
+    for mount in plan.mounts.iter().filter(|mount| mount.readonly_later) {
+        ops.push(Op::SetAttributes(&mount.destination, 1, false));
+    }
+    if plan.readonly_root {
+        ops.push(Op::SetAttributes(c"/", 1, false));
+    }
+    ops.extend(plan.readonly.iter().map(|path| Op::ReadOnly(path)));
+    ops.extend(plan.masked.iter().map(|path| Op::Mask(path)));
+}
+
+fn process_tail<'a>(
+    ops: &mut Vec<Op<'a>>,
+    plan: &'a ProcessPlan,
+    parts: &'a ProcessParts<'a>,
+    start_hooks: &'a [HookOp<'a>],
+    wires: &Wires<'a>,
+) {
+    ops.push(Op::Umask(plan.umask));
+    ops.extend(plan.personality.map(Op::Personality));
+    ops.extend(plan.scheduler.as_deref().map(Op::Scheduler));
+    ops.extend(plan.io_priority.map(Op::IoPriority));
+    // Before the capabilities go: raising a limit needs one.
+    ops.extend(plan.limits.iter().map(|(resource, limit)| Op::Limit(*resource, *limit)));
+    if parts.identity.uid != 0 {
+        ops.push(Op::StreamsOwner(parts.identity.uid));
+    }
+    // CVE-2024-21626: no descriptor of the host outlives the execve.
+    ops.push(Op::CloseOnExecFrom(3 + wires.keep_fds));
+    let filter = plan.seccomp.as_ref().map(|plan| Op::Seccomp(&plan.filter, plan.flags, wires.listener));
+    if plan.no_new_privileges {
+        ops.push(Op::NoNewPrivileges);
+    } else {
+        // Without no_new_privs a filter needs CAP_SYS_ADMIN, which the identity may not have.
+        ops.extend(filter);
+    }
+    ops.push(Op::Identity(&parts.identity));
+    ops.push(Op::FindProgram(&parts.candidates));
+    if let Some((wait, report)) = wires.gate {
+        ops.push(Op::Rendezvous(Stage::Gate(wait, report)));
+    }
+    ops.extend(start_hooks.iter().map(Op::Hook));
+    if plan.no_new_privileges {
+        ops.extend(filter);
+    }
+    ops.push(Op::Execute(parts.arguments, parts.environment));
+}

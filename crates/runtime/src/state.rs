@@ -1,0 +1,285 @@
+//! The state file of a container, `<root>/<id>/state.json`, in the shape of runc's.
+//!
+//! `docs/formats/state.md` describes it. What runc's shape has no place for is in the object `tare`. The file is
+//! written once, when the first process exists, and replaced whole; whether the container is created, running or
+//! stopped is asked of the kernel, not stored.
+
+use crate::{During, Error, Result};
+use alloc::{
+    collections::BTreeMap,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use rustix::{
+    fd::{AsFd, BorrowedFd},
+    fs::{self, AtFlags, Mode, OFlags},
+};
+use serde::{Deserialize, Serialize};
+use tare_sys::{Context, Errno, RootDir};
+use tare_types::{ErrorKind, Timestamp, spec::Hook};
+
+/// Present while the first process waits for `start`: its gate.
+pub(crate) const GATE_FIFO: &str = "exec.fifo";
+/// Carries the failure of execve back to `start`.
+pub(crate) const RESULT_FIFO: &str = "result.fifo";
+const STATE_FILE: &str = "state.json";
+const SECCOMP_FILE: &str = "seccomp.bpf";
+const LIMIT: usize = 16 << 20;
+
+/// The file's content.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct StateFile {
+    pub(crate) id: String,
+    pub(crate) init_process_pid: i32,
+    /// Clock ticks since boot.
+    pub(crate) init_process_start: u64,
+    pub(crate) created: Timestamp,
+    pub(crate) config: Config,
+    pub(crate) rootless: bool,
+    pub(crate) cgroup_paths: BTreeMap<String, String>,
+    pub(crate) namespace_paths: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) external_descriptors: Vec<String>,
+    #[serde(default)]
+    pub(crate) intel_rdt_path: String,
+    pub(crate) tare: Extension,
+}
+
+/// The part of runc's configuration that tools read.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Config {
+    pub(crate) rootfs: String,
+    pub(crate) readonlyfs: bool,
+    pub(crate) hostname: String,
+    pub(crate) namespaces: Vec<ConfigNamespace>,
+    pub(crate) cgroups: ConfigCgroups,
+    /// `bundle=<path>` and the annotations as `key=value`.
+    pub(crate) labels: Vec<String>,
+    pub(crate) no_new_keyring: bool,
+    pub(crate) rootless_euid: bool,
+    pub(crate) version: String,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct ConfigNamespace {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) path: String,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct ConfigCgroups {
+    pub(crate) name: String,
+    pub(crate) path: String,
+}
+
+/// What is Tare's own.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Extension {
+    /// Of this object; 1.
+    pub(crate) version: u32,
+    pub(crate) bundle: String,
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// Name of the first process's program, as configured; for messages.
+    pub(crate) program: String,
+    /// Kinds of namespace that a further process joins, as runc names them.
+    pub(crate) namespaces: Vec<String>,
+    /// The first process's root is its own: setgroups(2) is denied where this says so.
+    pub(crate) deny_setgroups: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) poststart: Vec<Hook>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) poststop: Vec<Hook>,
+}
+
+/// The directory of one container.
+#[derive(Debug)]
+pub(crate) struct StateDir {
+    root: String,
+    id: String,
+    dir: RootDir,
+}
+
+impl StateDir {
+    /// Makes the directory; it must not exist.
+    pub(crate) fn create(root: &str, id: &str) -> Result<Self> {
+        let path = format!("{root}/{id}");
+        let mode = Mode::from_raw_mode(0o711);
+        let made = match fs::mkdir(path.as_str(), mode) {
+            Err(Errno::NOENT) => {
+                tare_sys::file::make_dir_all(root, 0o711).during("make the state directory")?;
+                fs::mkdir(path.as_str(), mode)
+            }
+            made => made,
+        };
+        match made {
+            Ok(()) => Self::open(root, id),
+            Err(Errno::EXIST) => {
+                let text = "container with given ID already exists";
+                Err(Error::new(ErrorKind::AlreadyExists, text, "", ""))
+            }
+            Err(errno) => {
+                Err(Error::system("make the state directory", tare_sys::Error::new("mkdir", path, errno)))
+            }
+        }
+    }
+
+    /// Opens the directory of a container that exists.
+    pub(crate) fn open(root: &str, id: &str) -> Result<Self> {
+        let path = format!("{root}/{id}");
+        match RootDir::open_ambient(&path) {
+            Ok(dir) => Ok(Self { root: root.to_string(), id: id.to_string(), dir }),
+            Err(error) if error.is_not_found() => {
+                Err(Error::new(ErrorKind::NotFound, "container does not exist", "", ""))
+            }
+            Err(error) => Err(Error::system("open the state directory", error)),
+        }
+    }
+
+    pub(crate) fn load(&self) -> Result<StateFile> {
+        let bytes = match tare_sys::file::read_at(&self.dir, STATE_FILE, LIMIT) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => {
+                // Being created by another process, or left by one that died meanwhile.
+                return Err(Error::new(ErrorKind::NotFound, "container does not exist", "", ""));
+            }
+            Err(error) => return Err(Error::system("read the state", error)),
+        };
+        serde_json::from_slice(&bytes).map_err(|error| {
+            Error::new(ErrorKind::DataLoss, "read the state", self.path(STATE_FILE), error.to_string())
+        })
+    }
+
+    /// Writes the first state. Nobody reads it before it has its name's content: the directory is new, and a
+    /// reader that finds a torn file would be one that raced with `create` (it gets a clear error).
+    pub(crate) fn store_new(&self, state: &StateFile) -> Result<()> {
+        tare_sys::file::replace_at(&self.dir, STATE_FILE, &encode(state)?, 0o600).during("write the state")
+    }
+
+    /// Keeps the compiled filter for processes that join later.
+    pub(crate) fn store_seccomp(&self, flags: u32, filter: &[tare_launch::SockFilter]) -> Result<()> {
+        let mut bytes = Vec::with_capacity(4 + filter.len() * 8);
+        bytes.extend_from_slice(&flags.to_le_bytes());
+        for instruction in filter {
+            bytes.extend_from_slice(&instruction.code.to_le_bytes());
+            bytes.extend_from_slice(&[instruction.jt, instruction.jf]);
+            bytes.extend_from_slice(&instruction.k.to_le_bytes());
+        }
+        tare_sys::file::create_at(&self.dir, SECCOMP_FILE, &bytes, 0o600).during("write the filter")
+    }
+
+    /// The compiled filter, if the container has one: flags and instructions.
+    pub(crate) fn load_seccomp(&self) -> Result<Option<(u32, Vec<tare_launch::SockFilter>)>> {
+        let bytes = match tare_sys::file::read_at(&self.dir, SECCOMP_FILE, LIMIT) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(Error::system("read the filter", error)),
+        };
+        decode_seccomp(&bytes).map(Some).ok_or_else(|| {
+            Error::new(ErrorKind::DataLoss, "read the filter", self.path(SECCOMP_FILE), "it is torn")
+        })
+    }
+
+    pub(crate) fn make_fifo(&self, name: &str) -> Result<()> {
+        fs::mknodat(&self.dir, name, fs::FileType::Fifo, Mode::from_raw_mode(0o600), 0)
+            .on("mknodat", || self.path(name))
+            .during("make the gate")
+    }
+
+    pub(crate) fn open_file(&self, name: &str, flags: OFlags) -> tare_sys::Result<rustix::fd::OwnedFd> {
+        fs::openat(&self.dir, name, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
+            .on("openat", || self.path(name))
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    pub(crate) fn remove_file(&self, name: &str) {
+        // Missing is fine; whatever else is wrong shows when the directory is removed.
+        let _ = fs::unlinkat(&self.dir, name, AtFlags::empty());
+    }
+
+    /// Removes the directory and what is in it.
+    pub(crate) fn remove(&self) -> Result<()> {
+        for name in [GATE_FIFO, RESULT_FIFO, SECCOMP_FILE, STATE_FILE] {
+            self.remove_file(name);
+        }
+        let path = format!("{}/{}", self.root, self.id);
+        match fs::rmdir(path.as_str()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(Errno::NOTEMPTY) => RootDir::open_ambient(&self.root)
+                .and_then(|root| root.remove_all(&self.id))
+                .during("remove the state"),
+            Err(errno) => Err(Error::system("remove the state", tare_sys::Error::new("rmdir", path, errno))),
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        format!("{}/{}/{name}", self.root, self.id)
+    }
+}
+
+impl AsFd for StateDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+}
+
+fn encode(state: &StateFile) -> Result<Vec<u8>> {
+    serde_json::to_vec(state)
+        .map_err(|error| Error::new(ErrorKind::Internal, "write the state", "", error.to_string()))
+}
+
+fn decode_seccomp(bytes: &[u8]) -> Option<(u32, Vec<tare_launch::SockFilter>)> {
+    let (flags, instructions) = bytes.split_first_chunk::<4>()?;
+    let (chunks, rest) = instructions.as_chunks::<8>();
+    let decode = |b: &[u8; 8]| tare_launch::SockFilter {
+        code: u16::from_le_bytes([b[0], b[1]]),
+        jt: b[2],
+        jf: b[3],
+        k: u32::from_le_bytes([b[4], b[5], b[6], b[7]]),
+    };
+    rest.is_empty().then(|| (u32::from_le_bytes(*flags), chunks.iter().map(decode).collect()))
+}
+
+/// Checks an identifier (runc's alphabet).
+pub(crate) fn check_id(id: &str) -> Result<()> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'+' | b'-' | b'.');
+    if id.is_empty() || id.len() > 1024 || id == "." || id == ".." || !id.bytes().all(allowed) {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "invalid container ID format",
+            format!("{id:?}"),
+            "",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers() {
+        for good in ["a", "A_b+c-d.e", "...", &"x".repeat(255)] {
+            assert!(check_id(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "a/b", "a b", "ä", "../x", "a\0", &"x".repeat(1025)] {
+            assert!(check_id(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn torn_filters_are_seen() {
+        assert!(decode_seccomp(&[1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0xff, 0x7f]).is_some());
+        assert!(decode_seccomp(&[1, 0, 0, 0, 6]).is_none());
+        assert!(decode_seccomp(&[1]).is_none());
+    }
+}
