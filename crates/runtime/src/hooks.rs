@@ -29,8 +29,9 @@ pub(crate) struct HookStrings {
 
 impl HookStrings {
     pub(crate) fn new(hook: &Hook) -> Result<Self> {
-        let strings =
-            |texts: &[_]| texts.iter().map(|text| c_string("hooks", text)).collect::<Result<Vec<_>>>();
+        let strings = |texts: &[alloc::string::String]| {
+            texts.iter().map(|text| c_string("hooks", text)).collect::<Result<Vec<_>>>()
+        };
         let path = c_string("hooks", &hook.path)?;
         let mut arguments = strings(&hook.args)?;
         if arguments.is_empty() {

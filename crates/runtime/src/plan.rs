@@ -12,10 +12,9 @@ mod process;
 mod sysctl;
 
 pub(crate) use device::{DevicePlan, LinkPlan};
-pub(crate) use mount::{BindPlan, FilesystemPlan, MountKind, MountPlan};
+pub(crate) use mount::{BindPlan, MountKind, MountPlan};
 pub(crate) use namespace::{Kind, Namespaces, UserMapping};
-pub(crate) use options::Attributes;
-pub(crate) use process::{IdentityPlan, ProcessPlan};
+pub(crate) use process::{ProcessPlan, SeccompPlan};
 
 use crate::{Error, Result};
 use alloc::{

@@ -1,8 +1,5 @@
-//! The runtime against this machine's kernel. Needs root; each test has its own cgroups and directories.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking and says why it was skipped"
-)]
+//! The library against the real kernel, with busybox as the root file system. Needs root.
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
-mod cgroup;
+mod bundle;
+mod lifecycle;
