@@ -106,6 +106,7 @@ impl Engine {
         // Not in the tracker's engine reference cycle: it ends with the token.
         engine.inner.tracker.spawn(async move { shim::listener::serve(listener, &serving, stop).await });
         lifecycle::restore::restore(&engine).await?;
+        engine.prepare_networks();
         Ok(engine)
     }
 
@@ -174,6 +175,33 @@ impl Engine {
         self.inner.stop.cancel();
         self.inner.tracker.close();
         self.inner.tracker.wait().await;
+        let networks = self.inner.networks.clone();
+        let ended = crate::stores::blocking("end networks", move || {
+            networks
+                .shutdown()
+                .map_err(|error| Error::new(error.kind(), "end", "networks", "", "").with_source(error))
+        })
+        .await;
+        if let Err(error) = ended {
+            tracing::warn!(%error, "the bridge stays until the daemon starts again");
+        }
+    }
+
+    /// Has the bridge ready before the first container asks for it. What fails here fails there again, and is
+    /// then told to somebody.
+    fn prepare_networks(&self) {
+        let networks = self.inner.networks.clone();
+        self.spawn(async move {
+            let prepared = crate::stores::blocking("prepare networks", move || {
+                networks.prepare().map_err(|error| {
+                    Error::new(error.kind(), "prepare", "networks", "", "").with_source(error)
+                })
+            })
+            .await;
+            if let Err(error) = prepared {
+                tracing::warn!(%error, "the bridge is not there yet");
+            }
+        });
     }
 
     pub(crate) fn inner(&self) -> &Inner {

@@ -3,7 +3,7 @@
 use crate::{Engine, Error, Result, request::PortMapping};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
-use tare_types::Timestamp;
+use tare_types::{ErrorKind, Timestamp};
 
 /// The verbs of networks.
 #[derive(Debug, Clone)]
@@ -65,20 +65,36 @@ impl Networks {
         Self { engine }
     }
 
-    /// All networks.
+    /// All networks, by name.
     ///
     /// # Errors
-    /// When a record cannot be read.
+    /// None today: they are in memory.
     pub async fn list(&self) -> Result<Vec<Network>> {
-        let _ = &self.engine;
-        Err(Error::unimplemented("list", "networks"))
+        Ok(self.engine.inner().networks.list().into_iter().map(shown).collect())
     }
 
     /// One network by name, id or a unique prefix of its id.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`; `InvalidArgument` for a prefix of several ids.
     pub async fn get(&self, reference: &str) -> Result<Network> {
-        Err(Error::not_found("inspect", "network", reference))
+        self.engine.inner().networks.inspect(reference).map(shown).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::not_found("inspect", "network", reference),
+            kind => Error::new(kind, "inspect", "network", reference, "").with_source(error),
+        })
+    }
+}
+
+fn shown(network: tare_net::Network) -> Network {
+    let subnet = network.subnet.map(|subnet| subnet.to_string());
+    let subnets = subnet.zip(network.gateway).map(|(subnet, gateway)| (subnet, IpAddr::V4(gateway)));
+    Network {
+        id: network.id,
+        name: network.name,
+        driver: network.driver.as_str().to_owned(),
+        created_at: network.created,
+        subnets: subnets.into_iter().collect(),
+        options: network.options,
+        labels: network.labels,
     }
 }
