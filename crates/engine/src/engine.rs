@@ -9,7 +9,7 @@ use crate::{
     entry::Entry,
     error::Error,
     events::{Body, Events},
-    images::Images,
+    images::{ImageState, Images},
     key::Key,
     lifecycle,
     network::Networks,
@@ -48,6 +48,7 @@ pub(crate) struct Inner {
     pub(crate) config: EngineConfig,
     pub(crate) events: Events,
     pub(crate) stores: Stores,
+    images: ImageState,
     pub(crate) roster: Roster,
     pub(crate) networks: Arc<tare_net::Networks>,
     /// Execs of the Docker door, by id.
@@ -87,12 +88,15 @@ impl Engine {
         let (stores, networks) = crate::stores::blocking("open stores", move || {
             let networks = tare_net::Networks::open(networks)
                 .map_err(|error| Error::new(error.kind(), "open", "networks", "", "").with_source(error))?;
-            Ok((Stores::open(&root)?, Arc::new(networks)))
+            let stores = Stores::open(&root)?;
+            crate::images::remove_leftovers(&stores)?;
+            Ok((stores, Arc::new(networks)))
         })
         .await?;
         let inner = Inner {
             events: Events::new(config.limits.event_history),
             stores,
+            images: ImageState::new(&config),
             networks,
             roster: Roster::default(),
             execs: Mutex::default(),
@@ -133,6 +137,11 @@ impl Engine {
     /// Images.
     pub fn images(&self) -> Images {
         Images::new(self.clone())
+    }
+
+    /// What the image verbs share.
+    pub(crate) fn image_state(&self) -> &ImageState {
+        &self.inner.images
     }
 
     /// Volumes.

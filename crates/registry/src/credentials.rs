@@ -28,6 +28,11 @@ impl Secret {
         Self(text.into())
     }
 
+    /// The secret itself, for whoever keeps it.
+    pub fn into_text(self) -> String {
+        self.0
+    }
+
     /// The secret itself, for the one place that sends it.
     pub(crate) fn expose(&self) -> &str {
         &self.0

@@ -16,9 +16,11 @@ mod blob;
 mod files;
 mod ingest;
 mod ingest_info;
+mod relabel;
 mod store;
 
 pub use blob::BlobReader;
 pub use ingest::{Ingest, SealedBlob};
 pub use ingest_info::{IngestOptions, IngestStatus};
+pub use relabel::extend_labels;
 pub use store::ContentStore;

@@ -3,3 +3,4 @@
 pub mod docker_registry;
 pub mod fake_registry;
 pub mod image;
+pub mod pull_bench;

@@ -27,6 +27,8 @@ const SHM_SIZE: u64 = 64 << 20;
 pub(crate) async fn create(engine: &Engine, request: CreateContainer) -> Result<Created> {
     check(&request)?;
     let image = engine.images().get(&request.namespace, &request.image).await?;
+    // Fetched only, by a client of the content service: its snapshots are made now.
+    engine.images().ensure_unpacked(&request.namespace, &image, None).await?;
     let id = naming::random_container_id()?;
     let name = reserve_name(engine, &request, &id)?;
     let namespace = request.namespace.clone();
@@ -192,14 +194,14 @@ fn host_name() -> String {
 /// Makes the snapshot's directories, then both rows durable in one commit, then shows the container.
 async fn commit(engine: &Engine, record: ContainerRecord, image: &Image) -> Result<Arc<Entry>> {
     let stores = engine.stores().clone();
-    let parent = SnapshotKey::new(image.chain_id.to_string())?;
+    let parent = image.top_snapshot();
     let record = blocking("write record of container", move || {
         let snapshotter = stores.snapshotter(&record.snapshotter)?;
         let key = SnapshotKey::new(record.snapshot_key.as_str())?;
         let request = PrepareRequest {
             namespace: &record.namespace,
             key: &key,
-            parent: Some(&parent),
+            parent: parent.as_ref(),
             labels: Default::default(),
             lease: None,
             now: record.created_at,

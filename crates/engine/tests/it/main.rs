@@ -1,0 +1,4 @@
+//! The engine on real stores.
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+mod images;
