@@ -18,6 +18,7 @@ mod endpoint;
 mod error;
 pub mod files;
 mod firewall;
+mod guard;
 mod ipam;
 mod journal;
 mod networks;

@@ -7,6 +7,7 @@ use crate::{
     definitions::Definitions,
     doctor,
     firewall::Firewall,
+    guard::Guard,
     journal::{Journal, SandboxNumber},
     pool::Pool,
     release,
@@ -43,6 +44,7 @@ pub struct Networks {
     shared: Arc<Shared>,
     pool: Pool,
     worker: Mutex<Option<JoinHandle<()>>>,
+    guard: Guard,
     _lock: OwnedFd,
 }
 
@@ -83,7 +85,8 @@ impl Networks {
             .name("tare-net-release".to_owned())
             .spawn(move || release::work(&run))
             .map_err(|e| Error::caused("start thread", "tare-net-release", e))?;
-        Ok(Self { shared, pool, worker: Mutex::new(Some(worker)), _lock: lock })
+        let guard = Guard::start(&shared)?;
+        Ok(Self { shared, pool, worker: Mutex::new(Some(worker)), guard, _lock: lock })
     }
 
     /// Makes the built-in bridge, its table and the forwarding switch, if they are not there.
@@ -162,7 +165,12 @@ impl Networks {
             set_ports(&mut state, number, all);
             (number, ip, before)
         };
-        let published = self.shared.firewall().publish(ip, ports);
+        let mut published = self.shared.firewall().publish(ip, ports);
+        if matches!(&published, Err(error) if error.kind() == ErrorKind::NotFound) {
+            // Somebody removed the table: it is made again from the records, which have these ports already.
+            let network = self.shared.network("bridge")?;
+            published = self.shared.bridge(&network, true).map(drop);
+        }
         if published.is_err() {
             let mut state = self.shared.state();
             // Should the journal fail too, the next start publishes a port whose container has no holder for it;
@@ -307,6 +315,7 @@ impl Networks {
     /// # Errors
     /// The kernel's for the removal.
     pub fn shutdown(&self) -> Result<()> {
+        self.guard.close();
         self.stop_worker();
         self.pool.close();
         let state = self.shared.state();

@@ -204,6 +204,12 @@ impl Shared {
         firewall.rebuild(&rules, active.iter())
     }
 
+    /// Makes the table again after somebody removed it; nothing to do where no bridge was made.
+    pub(crate) fn remake_table(&self) -> Result<()> {
+        let known = self.bridge.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().map_or(Ok(()), |bridge| self.rebuild_table(bridge))
+    }
+
     /// Forgets the bridge, for the end.
     pub(crate) fn known_bridge(&self) -> Option<Bridge> {
         self.bridge.lock().unwrap_or_else(PoisonError::into_inner).take()

@@ -194,3 +194,30 @@ fn a_udp_client_that_never_stops_finds_the_new_server() {
     }
     networks.settle(Duration::from_secs(5)).unwrap();
 }
+
+#[test]
+fn a_firewall_that_is_reloaded_does_not_close_or_open_ports() {
+    let Some(host) = Host::enter() else { return };
+    let outside = host.outside();
+    let networks = host.networks(INSTANCE);
+    let web = published(&networks, "web", &[port(Protocol::Tcp, None, 8080, 80)]);
+    let _servers = [Server::start(&web, "web", 80), Server::start(&web, "hidden", 81)];
+    let via = format!("--net={}", outside.display());
+    run("nsenter", &[&via, "ip", "route", "add", "172.16.0.0/12", "via", HOST]);
+    for _ in 0..3 {
+        run("nft", &["flush", "ruleset"]);
+        until("the table is back", || run("nft", &["list", "tables"]).contains("tare-0a1b2c3d"));
+        assert_eq!(within(&outside, || ask_tcp(ip(HOST), 8080).unwrap()), format!("web {OUTSIDE}"));
+    }
+    let hidden = web.endpoint.unwrap().ip;
+    assert!(within(&outside, || ask_tcp(hidden, 81)).is_err());
+    run("nft", &["flush", "ruleset"]);
+    networks.publish(&key("web"), &[port(Protocol::Tcp, None, 8081, 81)]).unwrap();
+    until("both answer", || {
+        within(&outside, || ask_tcp(ip(HOST), 8080).is_ok() && ask_tcp(ip(HOST), 8081).is_ok())
+    });
+    networks.release(&key("web")).unwrap();
+    networks.settle(Duration::from_secs(5)).unwrap();
+    networks.shutdown().unwrap();
+    assert_eq!(run("nft", &["list", "tables"]), "");
+}

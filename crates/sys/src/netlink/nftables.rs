@@ -10,7 +10,7 @@ use super::{Batch, Error, Socket, Writer, flags};
 use alloc::vec::Vec;
 
 pub use expression::{CtKey, Expression, MetaKey, PayloadBase, Verdict};
-pub use listing::{BaseChain, base_chains, tables};
+pub use listing::{BaseChain, GROUP_CHANGES, base_chains, deleted_table, tables};
 
 const SUBSYSTEM: u16 = 10 << 8;
 const BATCH_BEGIN: u16 = 0x10;

@@ -1,6 +1,9 @@
 //! What tables and base chains there are, for those who look for leftovers and for other firewalls.
 
-use super::{super::Batch, Error, GETCHAIN, GETTABLE, Hook, NEWCHAIN, NEWTABLE, Socket, flags};
+use super::{
+    super::{Batch, Message},
+    DELTABLE, Error, GETCHAIN, GETTABLE, Hook, NEWCHAIN, NEWTABLE, Socket, flags,
+};
 use alloc::{
     string::{String, ToString},
     vec::Vec,
@@ -31,6 +34,26 @@ pub fn tables(socket: &mut Socket, family: u8) -> Result<Vec<String>, Error> {
         Ok(())
     })?;
     Ok(names)
+}
+
+/// The group of changes of nf_tables for [`Socket::subscribe`] (`NFNLGRP_NFTABLES`).
+pub const GROUP_CHANGES: u32 = 1 << (7 - 1);
+
+/// The name of the table whose deletion a message of [`GROUP_CHANGES`] reports.
+///
+/// # Errors
+/// [`Error::Malformed`].
+pub fn deleted_table<'a>(message: &Message<'a>) -> Result<Option<&'a str>, Error> {
+    if message.kind != DELTABLE {
+        return Ok(None);
+    }
+    for attribute in message.split::<4>()?.1 {
+        let attribute = attribute?;
+        if attribute.kind == 1 {
+            return Ok(Some(attribute.text()?));
+        }
+    }
+    Ok(None)
 }
 
 /// A chain that sees packets by itself.
