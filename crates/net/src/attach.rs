@@ -7,7 +7,7 @@ use crate::{
     definitions::random_id,
     ipam::Refusal,
     journal::{Record, SandboxNumber},
-    pool::{Pool, ReadyNamespace, remove_pin},
+    pool::{Pool, ReadyNamespace},
     shared::{Shared, State},
 };
 use rustix::io::Errno;
@@ -43,7 +43,8 @@ pub(crate) fn attach(shared: &Shared, pool: &Pool, request: &AttachRequest) -> R
         Driver::Null => {
             let ready = pool.take()?;
             let sandbox = sandbox(request, &network, Some(&ready));
-            record(shared, ready.number, &sandbox).inspect_err(|_| give_up(&ready))?;
+            record(shared, ready.number, &sandbox)?;
+            ready.pin().map_err(|error| undo(shared, &ready, error))?;
             Ok(sandbox)
         }
         Driver::Bridge => attach_to_bridge(shared, pool, request, &network),
@@ -85,12 +86,6 @@ fn enter(state: &mut State, number: SandboxNumber, sandbox: &Sandbox) -> Result<
     Ok(())
 }
 
-/// A namespace that was taken and never recorded goes at once.
-fn give_up(ready: &ReadyNamespace) {
-    // What stays is removed at the next start; the first error is the one to report.
-    let _removed = remove_pin(&ready.path);
-}
-
 fn attach_to_bridge(
     shared: &Shared,
     pool: &Pool,
@@ -99,7 +94,8 @@ fn attach_to_bridge(
 ) -> Result<Sandbox> {
     let bridge = shared.bridge(network, false)?;
     let mut ready = pool.take()?;
-    let sandbox = reserve(shared, request, network, &bridge, &ready).inspect_err(|_| give_up(&ready))?;
+    let sandbox = reserve(shared, request, network, &bridge, &ready)?;
+    ready.pin().map_err(|error| undo(shared, &ready, error))?;
     let endpoint = sandbox.endpoint.as_ref().expect("invariant: reserve gives a bridge sandbox its endpoint");
     let mut connected = connect(shared, &bridge, endpoint, &mut ready);
     if matches!(&connected, Err(error) if error.is(Errno::NODEV) || error.is(Errno::INVAL)) {

@@ -22,7 +22,7 @@ pub struct Config {
     pub bridge_subnet: Option<Subnet>,
     /// What subnets are chosen from, in order.
     pub pools: Vec<Pool>,
-    /// How many network namespaces are kept ready.
+    /// How many network namespaces are kept ready; each takes some 100 KB of the kernel's memory.
     pub ready_namespaces: usize,
 }
 

@@ -1,7 +1,8 @@
-//! Network namespaces made ahead of time: loopback up, pinned by a file, with a netlink socket in them.
+//! Network namespaces made ahead of time: loopback up, with a netlink socket in them.
 //!
 //! Making one takes the kernel about half a millisecond; a container that starts takes one that is ready. One
-//! thread of its own makes them, since to make one it must enter it. A namespace is used once.
+//! thread of its own makes them, since to make one it must enter it. A namespace is used once. Until it is taken
+//! nothing but a descriptor keeps it: it costs the host's other processes no mount and dies with the daemon.
 
 use crate::{Error, Result, journal::SandboxNumber};
 use rustix::{
@@ -11,7 +12,7 @@ use rustix::{
 };
 use std::{
     collections::VecDeque,
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
@@ -34,7 +35,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) struct ReadyNamespace {
     /// Names the file and the interfaces.
     pub(crate) number: SandboxNumber,
-    /// The file that keeps it.
+    /// The file that is to keep it, see [`ReadyNamespace::pin`].
     pub(crate) path: PathBuf,
     /// The namespace itself.
     pub(crate) namespace: OwnedFd,
@@ -138,7 +139,7 @@ impl Pool {
         Err(state.failures.pop_front().unwrap_or_else(waited))
     }
 
-    /// Ends the thread and removes the namespaces nobody took; idempotent.
+    /// Ends the thread and lets go of the namespaces nobody took; idempotent.
     pub(crate) fn close(&self) {
         self.shared.lock().stop = true;
         self.shared.changed.notify_all();
@@ -147,11 +148,7 @@ impl Pool {
             // A panic of the thread is not ours to continue; what it left is found at the next start.
             let _joined = thread.join();
         }
-        let unused: Vec<PathBuf> = self.shared.lock().ready.drain(..).map(|ready| ready.path).collect();
-        for path in unused {
-            // What stays is found and removed at the next start.
-            let _removed = remove_pin(&path);
-        }
+        self.shared.lock().ready.clear();
     }
 }
 
@@ -205,30 +202,29 @@ impl Shared {
     }
 }
 
-/// Makes a namespace: loopback up, IPv6 off for interfaces to come, pinned.
-fn make(directory: &Path, number: SandboxNumber) -> Result<ReadyNamespace> {
-    let path = path_of(directory, number);
-    let failed = |what: &'static str| {
-        let path = path.display().to_string();
-        move |errno: Errno| Error::caused(what, path, errno)
-    };
-    let stay = netns::Stay::in_new().map_err(failed("make network namespace"))?;
-    let namespace = netns::current().map_err(failed("open network namespace"))?;
-    let mut socket = Socket::open(Family::Route)
-        .map_err(|e| Error::caused("open netlink in namespace", path.display().to_string(), e))?;
-    let next_index =
-        set_up(&mut socket).map_err(|e| Error::caused("set up namespace", path.display().to_string(), e))?;
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    openat(CWD, &path, flags, Mode::RUSR).map_err(failed("make namespace file"))?;
-    let pinned = mount_bind(netns::OWN, &path).map_err(failed("pin network namespace"));
-    let left = stay.leave();
-    if let Err(error) = pinned {
-        // Without the mount the file is only a name.
-        let _removed = unlinkat(CWD, &path, AtFlags::empty());
-        return Err(error);
+impl ReadyNamespace {
+    /// Binds the namespace to its file: it lives on without this process, and has a path to be joined by.
+    pub(crate) fn pin(&self) -> Result<()> {
+        let failed = |what| move |errno: Errno| Error::caused(what, self.path.display().to_string(), errno);
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        openat(CWD, &self.path, flags, Mode::RUSR).map_err(failed("make namespace file"))?;
+        let source = format!("/proc/self/fd/{}", self.namespace.as_raw_fd());
+        mount_bind(source, &self.path).map_err(failed("pin network namespace"))
     }
-    left.expect("invariant: a thread may return to the namespace it came from");
-    Ok(ReadyNamespace { number, path, namespace, socket, next_index })
+}
+
+/// Makes a namespace: loopback up, IPv6 off for interfaces to come.
+fn make(directory: &Path, number: SandboxNumber) -> Result<ReadyNamespace> {
+    let failed = |what| move |errno: Errno| Error::caused(what, "for a container", errno);
+    let stay = netns::Stay::in_new().map_err(failed("make network namespace"))?;
+    let made = netns::current().map_err(failed("open network namespace")).and_then(|namespace| {
+        let socket = Socket::open(Family::Route).and_then(|mut socket| Ok((set_up(&mut socket)?, socket)));
+        let (next_index, socket) =
+            socket.map_err(|e| Error::caused("set up network namespace", "for a container", e))?;
+        Ok(ReadyNamespace { number, path: path_of(directory, number), namespace, socket, next_index })
+    });
+    stay.leave().expect("invariant: a thread may return to the namespace it came from");
+    made
 }
 
 /// Loopback up; returns the number the next interface gets.

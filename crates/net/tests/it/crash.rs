@@ -61,7 +61,7 @@ fn reopen(host: &Host) -> Networks {
     Networks::open(config).unwrap()
 }
 
-/// Bridge, table, and of each live container an interface and a namespace; beside them the ready namespaces.
+/// Bridge, table, and of each live container an interface and a namespace.
 fn assert_exactly(host: &Host, networks: &Networks, live: &[ContainerKey]) {
     let found = leftovers(&host.config(INSTANCE)).unwrap();
     let count = |what: fn(&Leftover) -> bool| found.iter().filter(|l| what(l)).count();
@@ -71,8 +71,7 @@ fn assert_exactly(host: &Host, networks: &Networks, live: &[ContainerKey]) {
         assert!(found.contains(&Leftover::Namespace(sandbox.path.unwrap())));
         assert!(found.contains(&Leftover::Interface(sandbox.endpoint.unwrap().interface)));
     }
-    let ready = host.config(INSTANCE).ready_namespaces;
-    assert!(count(|l| matches!(l, Leftover::Namespace(_))) <= live.len() + ready, "{found:?}");
+    assert_eq!(count(|l| matches!(l, Leftover::Namespace(_))), live.len(), "{found:?}");
     let map = run("nft", &["list", "map", "inet", "tare-0a1b2c3d", "publish"]);
     assert_eq!(map.matches("tcp . ").count(), live.len(), "{map}");
 }
