@@ -292,7 +292,7 @@ fn make_directory(path: &Path, mode: u32) -> Result<()> {
     })
 }
 
-fn network_config(config: &EngineConfig) -> Result<tare_net::Config> {
+pub(crate) fn network_config(config: &EngineConfig) -> Result<tare_net::Config> {
     let bridge_subnet = match config.bridge_subnet.as_str() {
         "" => None,
         text => Some(text.parse().map_err(|error| {

@@ -37,6 +37,7 @@ pub mod logs;
 pub mod network;
 pub mod record;
 pub mod records;
+pub mod repair;
 pub mod request;
 pub mod signal;
 pub mod state;

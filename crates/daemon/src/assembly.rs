@@ -1,0 +1,60 @@
+//! All objects of the daemon, built in order by plain calls; and their end in reverse.
+
+use crate::{VERSION, config::Config, instance, notify, sockets};
+use anyhow::Context;
+use std::{ffi::OsString, path::PathBuf};
+use tare_docker::{Docker, DockerConfig};
+use tare_engine::Engine;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// What `main` knows of the process's surroundings.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// Directory of the daemon's own binary, where its shim is looked for.
+    pub directory: Option<PathBuf>,
+    /// Value of NOTIFY_SOCKET.
+    pub notify: Option<OsString>,
+}
+
+/// Serves until SIGTERM or SIGINT. Containers run on after the end.
+///
+/// # Errors
+/// When a directory is in use or a part cannot be opened.
+pub async fn serve(config: Config, surroundings: Surroundings) -> anyhow::Result<()> {
+    let _locks = instance::lock(&config.root, &config.state)?;
+    let id = instance::id(&config.root)?;
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+
+    let engine = Engine::open(config.engine(id, surroundings.directory.as_deref())).await?;
+    let shutdown = CancellationToken::new();
+    let mut doors = tokio::task::JoinSet::new();
+    if !config.docker.address.as_os_str().is_empty() {
+        let listener = sockets::bind(&config.docker, sockets::group_id("docker"))?;
+        let about = DockerConfig { version: VERSION.to_owned(), git_commit: String::new(), build_time: String::new() };
+        doors.spawn(Docker::new(engine.clone(), about).serve(listener, shutdown.clone()));
+    }
+
+    tracing::info!(root = %config.root.display(), docker = %config.docker.address.display(), "ready");
+    tell(&surroundings, "READY=1");
+    let ended = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        // A door ends by itself only when it is broken.
+        Some(ended) = doors.join_next() => ended.context("a door ended")?.context("a door is broken"),
+    };
+    tell(&surroundings, "STOPPING=1");
+    shutdown.cancel();
+    while doors.join_next().await.is_some() {}
+    engine.shutdown().await;
+    ended
+}
+
+fn tell(surroundings: &Surroundings, state: &str) {
+    if let Some(socket) = &surroundings.notify
+        && let Err(error) = notify::send(socket, state)
+    {
+        tracing::warn!(%error, "the service manager was not told {state}");
+    }
+}
