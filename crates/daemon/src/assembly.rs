@@ -32,7 +32,11 @@ pub async fn serve(config: Config, surroundings: Surroundings) -> anyhow::Result
     let mut doors = tokio::task::JoinSet::new();
     if !config.docker.address.as_os_str().is_empty() {
         let listener = sockets::bind(&config.docker, sockets::group_id("docker"))?;
-        let about = DockerConfig { version: VERSION.to_owned(), git_commit: String::new(), build_time: String::new() };
+        let about = DockerConfig {
+            version: VERSION.to_owned(),
+            git_commit: String::new(),
+            build_time: String::new(),
+        };
         doors.spawn(Docker::new(engine.clone(), about).serve(listener, shutdown.clone()));
     }
 

@@ -189,12 +189,18 @@ impl Config {
     /// When the file cannot be read or breaks TOML or a type; the message has the line.
     pub fn load(path: &Path) -> anyhow::Result<(Self, Vec<String>)> {
         let text = match std::fs::read_to_string(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((Self::default(), Vec::new())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok((Self::default(), Vec::new()));
+            }
             other => other.with_context(|| format!("read {}", path.display()))?,
         };
         let config: Self = toml::from_str(&text).with_context(|| format!("read {}", path.display()))?;
         if config.version > VERSION {
-            bail!("{}: version {} is newer than this tared, which knows {VERSION}", path.display(), config.version);
+            bail!(
+                "{}: version {} is newer than this tared, which knows {VERSION}",
+                path.display(),
+                config.version
+            );
         }
         let warnings = unknown::keys(&text)
             .into_iter()
@@ -232,7 +238,13 @@ impl Config {
             shim,
             default_runtime: if default.is_empty() { "io.containerd.tare.v2" } else { default }.to_owned(),
             snapshotter: self.image.snapshotter.clone(),
-            registry_config: self.registry.config_path.split(':').filter(|p| !p.is_empty()).map(PathBuf::from).collect(),
+            registry_config: self
+                .registry
+                .config_path
+                .split(':')
+                .filter(|p| !p.is_empty())
+                .map(PathBuf::from)
+                .collect(),
             insecure_registries: self.registry.insecure.clone(),
             max_concurrent_downloads: self.image.max_concurrent_downloads.max(1),
             ready_namespaces: self.network.ready_namespaces,

@@ -59,11 +59,14 @@ pub fn id(root: &Path) -> anyhow::Result<String> {
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let mut bytes = [0_u8; 4];
-            File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).context("read /dev/urandom")?;
+            File::open("/dev/urandom")
+                .and_then(|mut file| file.read_exact(&mut bytes))
+                .context("read /dev/urandom")?;
             let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             let new = root.join(".instance.new");
             let write = || -> std::io::Result<()> {
-                let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+                let mut file =
+                    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
                 file.write_all(id.as_bytes())?;
                 // It names what is left in the kernel after a crash: it must not be lost.
                 file.sync_all()?;

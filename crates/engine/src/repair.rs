@@ -1,9 +1,6 @@
 //! Removal of what a daemon left in the kernel, while none of its directories runs: `tared repair`.
 
-use crate::{
-    EngineConfig, Error, Result,
-    engine::network_config,
-};
+use crate::{EngineConfig, Error, Result, engine::network_config};
 
 /// Removes leftovers of an instance and gives a line for each. The caller holds the locks of the directories.
 ///

@@ -4,7 +4,13 @@ use toml::de::{DeTable, DeValue};
 
 /// Known keys by table; `*` stands for any name.
 const KNOWN: &[(&str, &[&str])] = &[
-    ("", &["version", "root", "state", "grpc", "docker", "debug", "metrics", "image", "registry", "network", "log", "runtime", "runtimes"]),
+    (
+        "",
+        &[
+            "version", "root", "state", "grpc", "docker", "debug", "metrics", "image", "registry", "network",
+            "log", "runtime", "runtimes",
+        ],
+    ),
     ("grpc", &["address", "uid", "gid"]),
     ("docker", &["address", "uid", "gid"]),
     ("debug", &["level", "format"]),
