@@ -86,7 +86,8 @@ pub(crate) async fn inspect(door: &Docker, request: &Request, name: &str) -> Han
     if request.query.flag("size") {
         tracing::debug!(container = %view.record.id, "sizes were asked for and are not known");
     }
-    let details = Details { execs: containers.execs(&view.record.namespace, &view.record.id), ..Details::default() };
+    let details =
+        Details { execs: containers.execs(&view.record.namespace, &view.record.id), ..Details::default() };
     body::ok(&to_inspect(&view, details))
 }
 
