@@ -1,10 +1,11 @@
 //! All objects of the daemon, built in order by plain calls; and their end in reverse.
 
-use crate::{VERSION, config::Config, instance, notify, sockets};
+use crate::{VERSION, config::Config, grpc, instance, metrics, notify, sockets};
 use anyhow::Context;
 use std::{ffi::OsString, path::PathBuf};
 use tare_docker::{Docker, DockerConfig};
 use tare_engine::Engine;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,18 @@ pub async fn serve(config: Config, surroundings: Surroundings) -> anyhow::Result
     let engine = Engine::open(config.engine(id, surroundings.directory.as_deref())).await?;
     let shutdown = CancellationToken::new();
     let mut doors = tokio::task::JoinSet::new();
+    if !config.grpc.address.as_os_str().is_empty() {
+        let listener = sockets::bind(&config.grpc, None)?;
+        let (service, stopped) = (grpc::routes(&engine, &shutdown), shutdown.clone().cancelled_owned());
+        doors.spawn(async move { axum::serve(listener, service).with_graceful_shutdown(stopped).await });
+    }
+    if !config.metrics.address.is_empty() {
+        let address = &config.metrics.address;
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("listen for metrics on {address}"))?;
+        let (service, stopped) = (metrics::routes(&engine), shutdown.clone().cancelled_owned());
+        doors.spawn(async move { axum::serve(listener, service).with_graceful_shutdown(stopped).await });
+    }
     if !config.docker.address.as_os_str().is_empty() {
         let listener = sockets::bind(&config.docker, sockets::group_id("docker"))?;
         let about = DockerConfig {

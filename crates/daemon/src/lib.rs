@@ -1,4 +1,4 @@
-//! `tared`: configuration, assembly, sockets.
+//! `tared`: configuration, assembly, sockets, containerd's gRPC services, metrics.
 //!
 //! [`assembly`] builds every object of the daemon by plain constructor calls and is the one place where doors meet the
 //! engine. The library form exists for tests; what reads the environment and exits is in `main`.
@@ -6,8 +6,10 @@
 pub mod args;
 pub mod assembly;
 pub mod config;
+pub mod grpc;
 pub mod instance;
 pub mod logging;
+pub mod metrics;
 pub mod notify;
 pub mod repair;
 pub mod sockets;
