@@ -112,6 +112,8 @@ pub(crate) fn generate(
         default_mounts.retain(|mount| mount.destination != "/dev/mqueue");
     }
     let (devices, limits) = devices_and_limits(fields)?;
+    let granted = capabilities(security)?;
+    let seccomp = defaults::seccomp(security, &granted.bounding)?;
     let process = Process {
         terminal: fields.process.tty,
         console_size: fields
@@ -124,7 +126,7 @@ pub(crate) fn generate(
         args: fields.argv.clone(),
         env: process_environment(fields),
         cwd: cwd.cloned().unwrap_or_else(|| "/".to_owned()),
-        capabilities: Some(capabilities(security)?),
+        capabilities: Some(granted),
         rlimits: rlimits(&fields.resources)?,
         no_new_privileges: security.no_new_privileges.unwrap_or(false),
         oom_score_adj: security.oom_score_adj,
@@ -147,7 +149,7 @@ pub(crate) fn generate(
         cgroups_path: cgroups_path(engine, fields, record),
         namespaces: namespaces(fields, cgroup_namespace)?,
         devices,
-        seccomp: if security.privileged { None } else { defaults::seccomp(security)? },
+        seccomp,
         masked_paths: paths(&security.masked_paths, defaults::masked_paths()),
         readonly_paths: paths(&security.readonly_paths, defaults::readonly_paths()),
         ..Linux::default()

@@ -1,8 +1,10 @@
 //! Resource usage of a running container.
 
-use crate::{Engine, Error, Result};
-use std::collections::BTreeMap;
-use tare_types::{Namespace, Timestamp};
+mod read;
+
+use crate::{Engine, Error, Result, clock, request::NetworkMode};
+use std::{collections::BTreeMap, io};
+use tare_types::{ErrorKind, Namespace, Timestamp};
 
 /// The verbs of usage.
 #[derive(Debug, Clone)]
@@ -81,8 +83,25 @@ impl Stats {
     ///
     /// # Errors
     /// `NotFound`. A container that does not run gives an empty sample.
-    pub async fn sample(&self, _namespace: &Namespace, _reference: &str) -> Result<Sample> {
-        let _ = &self.engine;
-        Err(Error::unimplemented("read usage of", "container"))
+    pub async fn sample(&self, namespace: &Namespace, reference: &str) -> Result<Sample> {
+        let entry = self.engine.entry("read usage of", namespace, reference)?;
+        let pid = entry.running_task().map_or(0, |task| task.init.pid());
+        if pid == 0 {
+            return Ok(Sample::default());
+        }
+        let record = entry.record();
+        let own_network =
+            record.engine.as_ref().is_none_or(|fields| fields.network.mode != NetworkMode::Host);
+        let read =
+            crate::stores::blocking("read usage of", move || Ok(read::sample(pid, own_network))).await?;
+        match read {
+            Ok(sample) => Ok(Sample { read_at: Some(clock::now()), ..sample }),
+            // It ended between the look-up and the reading.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Sample::default()),
+            Err(error) => {
+                let failure = Error::new(ErrorKind::Internal, "read usage of", "container", reference, "");
+                Err(failure.with_source(error))
+            }
+        }
     }
 }

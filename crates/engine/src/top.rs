@@ -1,7 +1,14 @@
 //! Processes of a running container, as ps(1) shows them.
 
+mod arguments;
+mod columns;
+mod process;
+mod table;
+
 use crate::{Engine, Error, Result};
-use tare_types::Namespace;
+use std::io;
+use tare_sys::cgroup::{self, Mounts};
+use tare_types::{ErrorKind, Namespace};
 
 /// The verb of process lists.
 #[derive(Debug, Clone)]
@@ -29,11 +36,45 @@ impl Top {
     /// `FailedPrecondition` when it does not run; `InvalidArgument` for arguments that hide the process id.
     pub async fn processes(
         &self,
-        _namespace: &Namespace,
-        _reference: &str,
-        _arguments: &str,
+        namespace: &Namespace,
+        reference: &str,
+        arguments: &str,
     ) -> Result<ProcessTable> {
-        let _ = &self.engine;
-        Err(Error::unimplemented("list processes of", "container"))
+        const VERB: &str = "list processes of";
+        let entry = self.engine.entry(VERB, namespace, reference)?;
+        let format = arguments::parse(arguments)
+            .map_err(|detail| Error::new(ErrorKind::InvalidArgument, VERB, "container", reference, detail))?;
+        let pid = entry.running_task().map_or(0, |task| task.init.pid());
+        if pid == 0 {
+            let detail = "it does not run";
+            return Err(Error::new(ErrorKind::FailedPrecondition, VERB, "container", reference, detail));
+        }
+        let made = crate::stores::blocking(VERB, move || {
+            Ok(members(pid).and_then(|pids| table::make(pids, &format)))
+        });
+        made.await?.map_err(|error| {
+            Error::new(ErrorKind::Internal, VERB, "container", reference, "").with_source(error)
+        })
+    }
+}
+
+/// Everybody in the cgroup of a container's first process.
+fn members(pid: u32) -> io::Result<Vec<u32>> {
+    let to_io = |error: tare_sys::Error| io::Error::from_raw_os_error(error.errno().raw_os_error());
+    let mounts = Mounts::detect().map_err(to_io)?;
+    let places = cgroup::of(&format!("/proc/{pid}/cgroup")).map_err(to_io)?;
+    // In version 1 the trees hold the same processes; one that all runtimes use is asked.
+    let directory = ["devices", "pids", "memory", ""].iter().find_map(|controller| {
+        let listed = |list: &str| list.split(',').any(|name| name == *controller);
+        let (_, path) = places.iter().find(|(list, _)| listed(list))?;
+        mounts.directory(controller, path).filter(|_| path != "/")
+    });
+    match directory {
+        Some(directory) => {
+            let pids = cgroup::processes(&directory).map_err(to_io)?;
+            Ok(pids.into_iter().filter_map(|pid| u32::try_from(pid).ok()).collect())
+        }
+        // A container without a cgroup of its own: at least its first process is known.
+        None => Ok(vec![pid]),
     }
 }

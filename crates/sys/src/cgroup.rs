@@ -5,9 +5,11 @@
 //! no symbolic links. Which limits a container gets is decided above.
 
 pub mod device;
+mod members;
 mod text;
 pub mod usage;
 
+pub use members::{children, processes};
 pub use text::{flat, number, value_of};
 pub use usage::Usage;
 

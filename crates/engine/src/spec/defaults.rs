@@ -1,11 +1,12 @@
 //! What a container gets that asks for nothing: Docker's defaults.
 
 use crate::{
-    Error, Result,
+    Result,
     request::{Seccomp, Security},
     spec::resources::allow,
 };
 use tare_types::spec::{LinuxDevice, LinuxDeviceCgroup, LinuxSeccomp, Mount};
+use tare_types::specgen::{NativeArch, default_seccomp, resolve_profile};
 
 fn strings(list: &[&str]) -> Vec<String> {
     list.iter().map(|text| (*text).to_owned()).collect()
@@ -181,11 +182,13 @@ pub(crate) fn cgroup2_only() -> bool {
     std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
-/// The system call filter.
-pub(crate) fn seccomp(security: &Security) -> Result<Option<LinuxSeccomp>> {
+/// The system call filter for a container with these capabilities. A privileged container has one only if it is
+/// asked for by its profile.
+pub(crate) fn seccomp(security: &Security, capabilities: &[String]) -> Result<Option<LinuxSeccomp>> {
+    let arch = NativeArch::CURRENT;
     match &security.seccomp {
-        Seccomp::Unconfined => Ok(None),
-        Seccomp::Default => Ok(None),
-        Seccomp::Profile(_) => Err(Error::unimplemented("use", "seccomp profile of a file")),
+        Seccomp::Default if !security.privileged => Ok(Some(default_seccomp(capabilities, arch))),
+        Seccomp::Unconfined | Seccomp::Default => Ok(None),
+        Seccomp::Profile(text) => Ok(resolve_profile(text, capabilities, arch)?),
     }
 }

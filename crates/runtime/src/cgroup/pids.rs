@@ -2,8 +2,7 @@
 
 use super::{Cgroup, freeze};
 use crate::{During, Error, Result};
-use alloc::{format, string::String, vec::Vec};
-use rustix::fs::{Dir, FileType, Mode, OFlags};
+use alloc::vec::Vec;
 use tare_sys::{Errno, cgroup, clock, process};
 use tare_types::ErrorKind;
 
@@ -13,43 +12,7 @@ const DEADLINE_MILLIS: u64 = 5_000;
 pub(super) fn all(made: &Cgroup) -> Result<Vec<i32>> {
     // In version 1 every tree has the same processes; runc asks that of the devices controller.
     let directory = made.directory("devices").or_else(|| made.directories().first().copied());
-    let mut pids = Vec::new();
-    if let Some(directory) = directory {
-        collect(directory, &mut pids)?;
-    }
-    pids.sort_unstable();
-    pids.dedup();
-    Ok(pids)
-}
-
-fn collect(directory: &str, pids: &mut Vec<i32>) -> Result<()> {
-    match cgroup::read(directory, "cgroup.procs") {
-        Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok())),
-        // Removed meanwhile, or threaded: then the processes are listed above.
-        Err(error) if matches!(error.errno(), Errno::NOENT | Errno::NODEV | Errno::OPNOTSUPP) => {}
-        Err(error) => return Err(Error::system("list processes", error)),
-    }
-    for child in children(directory) {
-        collect(&child, pids)?;
-    }
-    Ok(())
-}
-
-/// The cgroups directly below; none for a directory that is gone.
-pub(super) fn children(directory: &str) -> Vec<String> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(fd) = rustix::fs::open(directory, flags, Mode::empty()) else { return Vec::new() };
-    // The link count of a cgroup directory is two and one for each below it.
-    if rustix::fs::fstat(&fd).is_ok_and(|stat| stat.st_nlink == 2) {
-        return Vec::new();
-    }
-    let Ok(entries) = Dir::read_from(&fd) else { return Vec::new() };
-    let child = |entry: rustix::fs::DirEntry| {
-        let name = entry.file_name().to_str().ok()?;
-        let wanted = entry.file_type() == FileType::Directory && name != "." && name != "..";
-        wanted.then(|| format!("{directory}/{name}"))
-    };
-    entries.flatten().filter_map(child).collect()
+    directory.map_or(Ok(Vec::new()), |directory| cgroup::processes(directory).during("list processes"))
 }
 
 pub(super) fn kill(made: &Cgroup, signal: i32) -> Result<()> {

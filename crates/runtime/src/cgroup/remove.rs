@@ -1,10 +1,10 @@
 //! Removing directories. A cgroup is busy until its last process has been reaped and its last child is gone.
 
-use super::{Cgroup, pids};
+use super::Cgroup;
 use crate::{Error, Result};
 use rustix::fs::{AtFlags, CWD, unlinkat};
 use rustix::thread::{Timespec, nanosleep};
-use tare_sys::{Errno, Error as SysError, clock};
+use tare_sys::{Errno, Error as SysError, cgroup, clock};
 use tare_types::ErrorKind;
 
 const DEADLINE_MILLIS: u64 = 2_000;
@@ -29,7 +29,7 @@ pub(super) fn one(directory: &str) -> core::result::Result<(), SysError> {
         Err(Errno::BUSY | Errno::NOTEMPTY) => {}
         Err(errno) => return Err(SysError::new("rmdir", directory, errno)),
     }
-    let below = pids::children(directory);
+    let below = cgroup::children(directory);
     let busy = || SysError::new("rmdir", directory, Errno::BUSY);
     if below.is_empty() {
         return Err(busy());
