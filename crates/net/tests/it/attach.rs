@@ -1,9 +1,9 @@
 //! Attaching and releasing: what a container gets, what is left.
 
-use crate::host::{Host, OUTSIDE, Server, ask_tcp, ask_udp, ip, key, request, run, until, within};
+use crate::host::{Host, OUTSIDE, Server, ask_tcp, ask_udp, ip, key, port, request, run, until, within};
 use std::time::Duration;
 use tare_net::{Driver, leftovers, repair};
-use tare_types::ErrorKind;
+use tare_types::{ErrorKind, port::Protocol};
 
 const INSTANCE: &str = "0a1b2c3d";
 
@@ -227,4 +227,67 @@ fn a_policy_of_another_firewall_is_found() {
         ],
     );
     assert_eq!(tare_net::other_firewalls().unwrap(), ["ip filter FORWARD"]);
+}
+
+#[test]
+fn many_at_once() {
+    let Some(host) = Host::enter() else { return };
+    let networks = host.networks(INSTANCE);
+    let rounds = 6;
+    std::thread::scope(|scope| {
+        for thread in 0..8u16 {
+            let networks = &networks;
+            scope.spawn(move || {
+                for round in 0..rounds {
+                    let id = format!("c{thread}-{round}");
+                    networks.attach(&request(&id, "bridge")).unwrap();
+                    let ports = [
+                        port(Protocol::Tcp, None, 9000 + thread, 80),
+                        port(Protocol::Udp, None, 9000 + thread, 80),
+                    ];
+                    networks.publish(&key(&id), &ports).unwrap();
+                    if round + 1 < rounds {
+                        networks.release(&key(&id)).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    networks.settle(Duration::from_secs(20)).unwrap();
+    let bridge = networks.inspect("bridge").unwrap();
+    let live = networks.containers(&bridge.id);
+    let addresses: std::collections::BTreeSet<_> =
+        live.iter().map(|s| s.endpoint.as_ref().unwrap().ip).collect();
+    assert_eq!((live.len(), addresses.len()), (8, 8));
+    let map = run("nft", &["list", "map", "inet", "tare-0a1b2c3d", "publish"]);
+    for sandbox in &live {
+        let element = format!(
+            "{} . {} : {} . 80",
+            "tcp",
+            sandbox.ports[0].host_port,
+            sandbox.endpoint.as_ref().unwrap().ip
+        );
+        assert!(map.contains(&element), "{element}\nis not in\n{map}");
+    }
+    assert_eq!(map.matches(" : 172.17.").count(), 16, "{map}");
+    let ports = run("ip", &["-o", "link", "show", "master", "tare-0a1b2c3d"]);
+    assert_eq!(ports.lines().count(), 8, "{ports}");
+}
+
+#[test]
+fn a_failed_attach_leaves_nothing() {
+    let Some(host) = Host::enter() else { return };
+    let networks = host.networks(INSTANCE);
+    networks.attach(&request("a", "bridge")).unwrap();
+    // An interface of the next name is in the way.
+    run("ip", &["link", "add", "v0a1b2c3d000002", "type", "bridge"]);
+    let error = networks.attach(&request("b", "bridge")).unwrap_err();
+    assert!(error.to_string().contains("default/b"), "{error}");
+    networks.settle(Duration::from_secs(5)).unwrap();
+    assert_eq!(networks.sandbox(&key("b")), None);
+    assert_eq!(std::fs::read_dir(host.config(INSTANCE).state.join("netns")).unwrap().count(), 1);
+    assert_eq!(
+        networks.attach(&request("b", "bridge")).unwrap().endpoint.unwrap().ip.to_string(),
+        "172.17.0.3"
+    );
 }
