@@ -30,7 +30,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let seconds = begin.elapsed().as_secs_f64();
     let megabytes = applied.size as f64 / 1e6;
-    println!("{seconds:.3} s, {megabytes:.1} MB, {} entries, {}", applied.entries, applied.diff_id);
+    #[expect(clippy::print_stdout, reason = "the result of the program")]
+    {
+        println!("{seconds:.3} s, {megabytes:.1} MB, {} entries, {}", applied.entries, applied.diff_id);
+    }
     Ok(())
 }
 

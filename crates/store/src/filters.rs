@@ -9,6 +9,8 @@
 
 mod parse;
 mod pattern;
+#[cfg(test)]
+mod tests;
 
 use crate::Result;
 use pattern::Pattern;

@@ -51,7 +51,6 @@ pub struct Applied {
 #[derive(Debug)]
 pub struct LayerApplier {
     inflater: Inflater,
-    buffer: Vec<u8>,
     pub(super) unpacker: Unpacker,
     /// Compressed bytes so far.
     compressed: u64,
@@ -63,12 +62,7 @@ impl LayerApplier {
     /// # Errors
     /// When `root` is no directory.
     pub fn new(root: OwnedFd, options: ApplyOptions) -> Result<Self> {
-        Ok(Self {
-            inflater: Inflater::new(),
-            buffer: Vec::new(),
-            unpacker: Unpacker::new(root, options)?,
-            compressed: 0,
-        })
+        Ok(Self { inflater: Inflater::new(), unpacker: Unpacker::new(root, options)?, compressed: 0 })
     }
 
     /// The next compressed bytes.
@@ -78,8 +72,8 @@ impl LayerApplier {
     /// `ResourceExhausted` for a limit or a full disk. After an error the applier is of no use.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.compressed += bytes.len() as u64;
-        let Self { inflater, buffer, unpacker, compressed } = self;
-        inflater.push(bytes, buffer, &mut |piece| unpacker.push(piece, *compressed))
+        let Self { inflater, unpacker, compressed } = self;
+        inflater.push(bytes, &mut |buffer, length| unpacker.push(&buffer[..length], *compressed))
     }
 
     /// The end of the compressed bytes: checks that the archive is complete and sets times of directories.
@@ -87,8 +81,8 @@ impl LayerApplier {
     /// # Errors
     /// `DataLoss` when the stream is cut off; those of [`LayerApplier::write`].
     pub fn finish(self) -> Result<Applied> {
-        let Self { inflater, mut buffer, mut unpacker, compressed } = self;
-        inflater.finish(&mut buffer, &mut |piece| unpacker.push(piece, compressed))?;
+        let Self { inflater, mut unpacker, compressed } = self;
+        inflater.finish(&mut |buffer, length| unpacker.push(&buffer[..length], compressed))?;
         unpacker.finish()
     }
 

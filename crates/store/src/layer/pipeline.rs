@@ -24,7 +24,6 @@ const QUEUE: usize = 4;
 pub struct LayerPipeline {
     ingest: Ingest,
     inflater: Option<Inflater>,
-    buffer: Vec<u8>,
     compressed: u64,
     worker: Worker,
 }
@@ -38,8 +37,7 @@ impl LayerPipeline {
         let (inflater, unpacker) = applier.into_parts();
         let held = ingest.status().offset;
         let worker = Worker::start(unpacker)?;
-        let mut pipeline =
-            Self { ingest, inflater: Some(inflater), buffer: Vec::new(), compressed: 0, worker };
+        let mut pipeline = Self { ingest, inflater: Some(inflater), compressed: 0, worker };
         let mut piece = vec![0; CHUNK];
         while pipeline.compressed < held {
             let count = pipeline.ingest.read_at(&mut piece, pipeline.compressed)?;
@@ -73,9 +71,9 @@ impl LayerPipeline {
 
     fn inflate(&mut self, bytes: &[u8]) -> Result<()> {
         self.compressed += bytes.len() as u64;
-        let Self { inflater, buffer, compressed, worker, .. } = self;
+        let Self { inflater, compressed, worker, .. } = self;
         let Some(inflater) = inflater else { return Ok(()) };
-        inflater.push(bytes, buffer, &mut |piece| worker.send(piece, *compressed))
+        inflater.push(bytes, &mut |buffer, length| worker.send(buffer, length, *compressed))
     }
 
     /// The end: checks size and digest against the descriptor, completes the directory.
@@ -87,8 +85,8 @@ impl LayerPipeline {
     pub fn finish(mut self, descriptor: &Descriptor) -> Result<(SealedBlob, Applied)> {
         let mut flushed = Ok(());
         if let Some(inflater) = self.inflater.take() {
-            let Self { buffer, compressed, worker, .. } = &mut self;
-            flushed = inflater.finish(buffer, &mut |piece| worker.send(piece, *compressed));
+            let Self { compressed, worker, .. } = &mut self;
+            flushed = inflater.finish(&mut |buffer, length| worker.send(buffer, length, *compressed));
         }
         let sealed = self.ingest.seal(descriptor.size, Some(&descriptor.digest))?;
         flushed?;
@@ -96,11 +94,19 @@ impl LayerPipeline {
     }
 }
 
+/// A piece of the archive on its way.
+#[derive(Debug)]
+struct Piece {
+    buffer: Vec<u8>,
+    length: usize,
+    /// Compressed bytes that were read for everything up to its end.
+    compressed: u64,
+}
+
 /// The thread that applies.
 #[derive(Debug)]
 struct Worker {
-    /// Pieces on their way, each with the compressed bytes so far.
-    pieces: Option<SyncSender<(Vec<u8>, u64)>>,
+    pieces: Option<SyncSender<Piece>>,
     /// Buffers on their way back.
     empty: Receiver<Vec<u8>>,
     thread: Option<JoinHandle<Result<Unpacker>>>,
@@ -108,13 +114,13 @@ struct Worker {
 
 impl Worker {
     fn start(mut unpacker: Unpacker) -> Result<Self> {
-        let (pieces, incoming) = sync_channel::<(Vec<u8>, u64)>(QUEUE);
+        let (pieces, incoming) = sync_channel::<Piece>(QUEUE);
         let (outgoing, empty) = sync_channel(QUEUE + 2);
         let work = move || {
-            for (piece, compressed) in incoming {
-                unpacker.push(&piece, compressed)?;
-                // A full queue only means that buffers are made anew.
-                drop(outgoing.try_send(piece));
+            for Piece { buffer, length, compressed } in incoming {
+                unpacker.push(&buffer[..length], compressed)?;
+                // A full queue only means that a buffer is made anew.
+                drop(outgoing.try_send(buffer));
             }
             Ok(unpacker)
         };
@@ -127,14 +133,13 @@ impl Worker {
     }
 
     /// Hands the buffer over and leaves another one in its place.
-    fn send(&mut self, piece: &mut Vec<u8>, compressed: u64) -> Result<()> {
+    fn send(&mut self, buffer: &mut Vec<u8>, length: usize, compressed: u64) -> Result<()> {
         let next = match self.empty.try_recv() {
             Ok(buffer) => buffer,
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => Vec::with_capacity(CHUNK),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => vec![0; CHUNK],
         };
-        let full = std::mem::replace(piece, next);
-        let sent = self.pieces.as_ref().is_some_and(|pieces| pieces.send((full, compressed)).is_ok());
-        match sent {
+        let piece = Piece { buffer: std::mem::replace(buffer, next), length, compressed };
+        match self.pieces.as_ref().is_some_and(|pieces| pieces.send(piece).is_ok()) {
             true => Ok(()),
             // The thread ended by an error: fetch it.
             false => Err(self.join().err().unwrap_or_else(|| ended("it ended early"))),

@@ -110,8 +110,10 @@ impl Pax {
     }
 }
 
-/// One record and what follows it.
-fn record(records: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Fault> {
+/// Key, value, and what follows the record.
+type Record<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
+fn record(records: &[u8]) -> Result<Record<'_>, Fault> {
     let malformed = || Fault::new("its PAX records are malformed");
     let space = records.iter().take(21).position(|&byte| byte == b' ').ok_or_else(malformed)?;
     let length = decimal(&records[..space]).and_then(|length| usize::try_from(length).ok());
