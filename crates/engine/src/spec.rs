@@ -29,6 +29,7 @@ use tare_types::{
         ConsoleSize, Linux, LinuxCapabilities, LinuxNamespace, LinuxResources, PosixRlimit, Process, Root,
         Spec,
     },
+    specgen,
 };
 
 /// Search path of a container whose image sets none (Docker's).
@@ -150,8 +151,8 @@ pub(crate) fn generate(
         namespaces: namespaces(fields, cgroup_namespace)?,
         devices,
         seccomp,
-        masked_paths: paths(&security.masked_paths, defaults::masked_paths()),
-        readonly_paths: paths(&security.readonly_paths, defaults::readonly_paths()),
+        masked_paths: paths(&security.masked_paths, specgen::default_masked_paths()),
+        readonly_paths: paths(&security.readonly_paths, specgen::default_readonly_paths()),
         ..Linux::default()
     };
     let host_uts = security.uts == NamespaceMode::Host;
@@ -276,7 +277,7 @@ pub(crate) fn exec_process(
     }
     let mut capabilities = base.capabilities.clone();
     if request.privileged {
-        capabilities = Some(capability_sets(defaults::all_capabilities()));
+        capabilities = Some(capability_sets(specgen::ALL_CAPABILITIES.map(str::to_owned).to_vec()));
     }
     if account.user.uid != 0
         && let Some(sets) = &mut capabilities
@@ -341,33 +342,11 @@ fn devices_and_limits(fields: &EngineFields) -> Result<(Vec<tare_types::spec::Li
 }
 
 fn capabilities(security: &Security) -> Result<LinuxCapabilities> {
-    if security.privileged {
-        return Ok(capability_sets(defaults::all_capabilities()));
-    }
-    let normal = |text: &String| -> Result<String> {
-        let upper = text.to_ascii_uppercase();
-        let name = if upper == "ALL" || upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
-        if name == "ALL" || defaults::all_capabilities().contains(&name) {
-            return Ok(name);
-        }
-        let detail = format!("unknown capability: \"{name}\"");
-        Err(Error::new(ErrorKind::InvalidArgument, "use", "capability", text.as_str(), detail))
-    };
-    let add: Vec<String> = security.cap_add.iter().map(normal).collect::<Result<_>>()?;
-    let drop: Vec<String> = security.cap_drop.iter().map(normal).collect::<Result<_>>()?;
-    let all = |list: &[String]| list.iter().any(|name| name == "ALL");
-    let mut granted = match (all(&add), all(&drop)) {
-        (true, _) => defaults::all_capabilities(),
-        (false, true) => Vec::new(),
-        (false, false) => defaults::capabilities(),
-    };
-    granted.retain(|name| !drop.contains(name));
-    for name in add.into_iter().filter(|name| name != "ALL") {
-        if !granted.contains(&name) {
-            granted.push(name);
-        }
-    }
-    Ok(capability_sets(granted))
+    let granted = specgen::adjust_capabilities(&security.cap_add, &security.cap_drop, security.privileged);
+    granted.map(capability_sets).map_err(|invalid| {
+        let detail = format!("unknown capability: {:?}", invalid.value);
+        Error::new(ErrorKind::InvalidArgument, "use", "capability", invalid.value, detail)
+    })
 }
 
 /// The sets of a process: inheritable and ambient stay empty (CVE-2022-24769).

@@ -12,77 +12,6 @@ fn strings(list: &[&str]) -> Vec<String> {
     list.iter().map(|text| (*text).to_owned()).collect()
 }
 
-fn names(list: &[&str]) -> Vec<String> {
-    list.iter().map(|name| format!("CAP_{name}")).collect()
-}
-
-/// Capabilities of a container.
-pub(crate) fn capabilities() -> Vec<String> {
-    names(&[
-        "CHOWN",
-        "DAC_OVERRIDE",
-        "FSETID",
-        "FOWNER",
-        "MKNOD",
-        "NET_RAW",
-        "SETGID",
-        "SETUID",
-        "SETFCAP",
-        "SETPCAP",
-        "NET_BIND_SERVICE",
-        "SYS_CHROOT",
-        "KILL",
-        "AUDIT_WRITE",
-    ])
-}
-
-/// All capabilities that kernels know (capabilities(7)).
-pub(crate) fn all_capabilities() -> Vec<String> {
-    names(&[
-        "CHOWN",
-        "DAC_OVERRIDE",
-        "DAC_READ_SEARCH",
-        "FOWNER",
-        "FSETID",
-        "KILL",
-        "SETGID",
-        "SETUID",
-        "SETPCAP",
-        "LINUX_IMMUTABLE",
-        "NET_BIND_SERVICE",
-        "NET_BROADCAST",
-        "NET_ADMIN",
-        "NET_RAW",
-        "IPC_LOCK",
-        "IPC_OWNER",
-        "SYS_MODULE",
-        "SYS_RAWIO",
-        "SYS_CHROOT",
-        "SYS_PTRACE",
-        "SYS_PACCT",
-        "SYS_ADMIN",
-        "SYS_BOOT",
-        "SYS_NICE",
-        "SYS_RESOURCE",
-        "SYS_TIME",
-        "SYS_TTY_CONFIG",
-        "MKNOD",
-        "LEASE",
-        "AUDIT_WRITE",
-        "AUDIT_CONTROL",
-        "SETFCAP",
-        "MAC_OVERRIDE",
-        "MAC_ADMIN",
-        "SYSLOG",
-        "WAKE_ALARM",
-        "BLOCK_SUSPEND",
-        "AUDIT_READ",
-        "PERFMON",
-        "BPF",
-        "CHECKPOINT_RESTORE",
-    ])
-}
-
 /// Mounts without /dev/shm.
 pub(crate) fn mounts(privileged: bool, _cgroup_namespace: bool) -> Vec<Mount> {
     let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| Mount {
@@ -106,29 +35,6 @@ pub(crate) fn mounts(privileged: bool, _cgroup_namespace: bool) -> Vec<Mount> {
         mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", mode]),
         mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
     ]
-}
-
-/// Paths that are hidden.
-pub(crate) fn masked_paths() -> Vec<String> {
-    strings(&[
-        "/proc/asound",
-        "/proc/acpi",
-        "/proc/interrupts",
-        "/proc/kcore",
-        "/proc/keys",
-        "/proc/latency_stats",
-        "/proc/timer_list",
-        "/proc/timer_stats",
-        "/proc/sched_debug",
-        "/proc/scsi",
-        "/sys/firmware",
-        "/sys/devices/virtual/powercap",
-    ])
-}
-
-/// Paths that are read-only.
-pub(crate) fn readonly_paths() -> Vec<String> {
-    strings(&["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"])
 }
 
 /// What a container may do with devices: make nodes, and use the harmless ones.

@@ -83,7 +83,7 @@ pub fn normalize_capability(name: &str) -> Result<String, InvalidValue> {
     if ALL_CAPABILITIES.contains(&full.as_str()) {
         return Ok(full);
     }
-    Err(InvalidValue::new("capability", name, "it is unknown"))
+    Err(InvalidValue::new("capability", &full, "it is unknown"))
 }
 
 /// The capabilities of a container. `ALL` on one side makes the other side the exceptions; named on both sides, a

@@ -1,6 +1,5 @@
 //! The document of `runc spec`: a starting point for people, not what an engine uses.
 
-use super::mounts::mount;
 use crate::spec::{
     Linux, LinuxCapabilities, LinuxDeviceCgroup, LinuxIdMapping, LinuxNamespace, LinuxResources, Mount,
     PosixRlimit, Process, Root, Spec, VERSION,
@@ -9,6 +8,8 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
+
+const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 fn texts(words: &[&str]) -> Vec<String> {
     words.iter().map(ToString::to_string).collect()
@@ -27,7 +28,7 @@ pub fn default_spec(cgroup_v2: bool) -> Spec {
         process: Some(Process {
             terminal: true,
             args: texts(&["sh"]),
-            env: texts(&[super::DEFAULT_PATH, "TERM=xterm"]),
+            env: texts(&[DEFAULT_PATH, "TERM=xterm"]),
             cwd: "/".to_string(),
             capabilities: Some(LinuxCapabilities {
                 bounding: granted.clone(),
@@ -70,6 +71,16 @@ pub fn default_spec(cgroup_v2: bool) -> Spec {
             ..Linux::default()
         }),
         ..Spec::default()
+    }
+}
+
+fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount {
+    Mount {
+        destination: destination.to_string(),
+        kind: kind.to_string(),
+        source: source.to_string(),
+        options: texts(options),
+        ..Mount::default()
     }
 }
 

@@ -1,10 +1,9 @@
 //! Documents against what the tools they come from write.
 
 use super::*;
-use crate::spec::{Mount, Spec};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 #[test]
 fn runc_spec_writes_the_same() {
@@ -59,96 +58,6 @@ fn capabilities_as_docker_combines_them() {
     assert_eq!(both.iter().filter(|name| *name == "CAP_CHOWN").count(), 1);
     assert_eq!(adjust_capabilities::<&str, &str>(&[], &[], true).unwrap().len(), 41);
     assert!(normalize_capability("CAP_NONSENSE").unwrap_err().to_string().contains("CAP_NONSENSE"));
-}
-
-#[test]
-fn the_environment_is_merged() {
-    let given = ["PATH=/bin", "A=1", "HOSTNAME", "A=2"].map(String::from);
-    assert_eq!(environment("h", true, &given), ["PATH=/bin", "TERM=xterm", "A=2"]);
-    assert_eq!(environment("h", false, &[]), [DEFAULT_PATH, "HOSTNAME=h"]);
-}
-
-fn destinations(mounts: &[Mount]) -> Vec<&str> {
-    mounts.iter().map(|mount| mount.destination.as_str()).collect()
-}
-
-#[test]
-fn mounts_of_the_user_replace_and_follow() {
-    let user = ["/a/b/c", "/dev/shm/", "/a"].map(|path| bind_mount("/h", path, false, true, None));
-    let merged = merge_mounts(default_mounts(1), user.to_vec());
-    let expected =
-        ["/proc", "/dev", "/dev/pts", "/sys", "/sys/fs/cgroup", "/dev/mqueue", "/a", "/dev/shm/", "/a/b/c"];
-    assert_eq!(destinations(&merged), expected);
-    let own_dev = merge_mounts(default_mounts(1), Vec::from([tmpfs_mount("/dev", None, None, &[])]));
-    assert_eq!(destinations(&own_dev), ["/proc", "/sys", "/sys/fs/cgroup", "/dev"]);
-}
-
-#[test]
-fn mount_options() {
-    assert_eq!(bind_mount("/h", "/c", true, true, None).options, ["rbind", "ro", "rprivate"]);
-    assert_eq!(bind_mount("/h", "/c", false, false, Some("rshared")).options, ["bind", "rshared"]);
-    let tmpfs = tmpfs_mount("/t", Some(1024), Some(0o1777), &["exec".to_string()]);
-    assert_eq!(tmpfs.options, ["nosuid", "nodev", "rprivate", "exec", "size=1024", "mode=1777"]);
-}
-
-#[test]
-fn a_usual_container() {
-    let options = SpecOptions { hostname: "h".to_string(), ..SpecOptions::default() };
-    let spec = container_spec(options).unwrap();
-    let value = serde_json::to_value(&spec).unwrap();
-    assert_eq!(value["process"]["capabilities"]["bounding"].as_array().unwrap().len(), 14);
-    assert!(value["process"]["capabilities"].get("inheritable").is_none());
-    let kinds: Vec<_> =
-        value["linux"]["namespaces"].as_array().unwrap().iter().map(|n| n["type"].clone()).collect();
-    assert_eq!(kinds, ["mount", "network", "uts", "pid", "ipc"]);
-    assert_eq!(value["linux"]["sysctl"]["net.ipv4.ip_unprivileged_port_start"], "0");
-    assert_eq!(value["linux"]["resources"]["devices"][0], json!({"allow": false, "access": "rwm"}));
-    assert_eq!(value["linux"]["seccomp"]["defaultErrnoRet"], 1);
-    assert!(
-        value["linux"]["maskedPaths"].as_array().unwrap().contains(&json!("/sys/devices/virtual/powercap"))
-    );
-    let again: Spec = serde_json::from_value(value).unwrap();
-    assert_eq!(again, spec);
-}
-
-#[test]
-fn a_privileged_container_is_not_held_back() {
-    let options = SpecOptions { privileged: true, ..SpecOptions::default() };
-    let spec = container_spec(options).unwrap();
-    let linux = spec.linux.unwrap();
-    assert!(linux.seccomp.is_none() && linux.masked_paths.is_empty() && linux.readonly_paths.is_empty());
-    assert!(linux.resources.unwrap().devices[0].allow);
-    let read_only = |mount: &&Mount| mount.options.iter().any(|option| option == "ro");
-    assert_eq!(spec.mounts.iter().filter(read_only).count(), 0);
-}
-
-#[test]
-fn host_namespaces_and_their_mounts() {
-    let namespaces = Namespaces {
-        ipc: NamespaceChoice::Host,
-        uts: NamespaceChoice::Host,
-        network: NamespaceChoice::Host,
-        pid: NamespaceChoice::Path("/proc/1/ns/pid".to_string()),
-        ..Namespaces::default()
-    };
-    let options =
-        SpecOptions { namespaces, hostname: "h".to_string(), readonly: true, ..SpecOptions::default() };
-    let spec = container_spec(options).unwrap();
-    assert_eq!(spec.hostname, "");
-    let shm = spec.mounts.iter().find(|mount| mount.destination == "/dev/shm").unwrap();
-    assert_eq!((shm.kind.as_str(), shm.source.as_str()), ("bind", "/dev/shm"));
-    let linux = spec.linux.unwrap();
-    assert!(linux.sysctl.is_empty());
-    let kinds: Vec<_> = linux.namespaces.iter().map(|n| (n.kind.as_str(), n.path.as_str())).collect();
-    assert_eq!(kinds, [("mount", ""), ("pid", "/proc/1/ns/pid"), ("cgroup", "")]);
-}
-
-#[test]
-fn init_comes_first() {
-    let options = SpecOptions { init: Some("/usr/bin/tini".to_string()), ..SpecOptions::default() };
-    let spec = container_spec(options).unwrap();
-    assert_eq!(spec.process.unwrap().args, ["/sbin/docker-init", "--", "sh"]);
-    assert_eq!(spec.mounts.last().unwrap().source, "/usr/bin/tini");
 }
 
 fn names(profile: &crate::spec::LinuxSeccomp, name: &str) -> usize {
