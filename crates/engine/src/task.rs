@@ -121,6 +121,11 @@ impl Task {
         self.settled.cancel();
     }
 
+    /// Whether the shim has let go of everything.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled.is_cancelled()
+    }
+
     /// Resolves when the shim has let go of everything.
     pub(crate) async fn settled(&self) {
         self.settled.cancelled().await;

@@ -232,11 +232,11 @@ impl Tasks {
                     ));
                 }
             }
-            if entry.is_driven() {
-                if let Some(exit) = task.init.exit() {
-                    lifecycle::exit::settle(&engine, &entry, &task).await;
-                    return Ok(exit);
-                }
+            if entry.is_driven()
+                && let Some(exit) = task.init.exit()
+            {
+                lifecycle::exit::settle(&engine, &entry, &task).await;
+                return Ok(exit);
             }
             lifecycle::task::delete(&engine, &entry, &task).await
         };

@@ -28,7 +28,11 @@ impl Engine {
             Report::Exit { id, exec, exit } => {
                 let Some((entry, task)) = self.find_task(namespace, &id) else { return };
                 let exec = if exec.is_empty() || exec == id { None } else { ExecId::new(exec).ok() };
-                process_ended(self, &entry, &task, exec.as_ref(), exit).await;
+                // Shims send again what nobody heard: it may be the end of a run before this one.
+                let stale = exec.is_none() && exit.pid != 0 && exit.pid != task.init.pid();
+                if !stale {
+                    process_ended(self, &entry, &task, exec.as_ref(), exit).await;
+                }
             }
             Report::Oom { id } => {
                 let Some((entry, task)) = self.find_task(namespace, &id) else { return };

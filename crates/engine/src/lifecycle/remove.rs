@@ -51,10 +51,10 @@ pub(crate) async fn remove_settled(
 ) -> Result<()> {
     entry.live().state.status = Status::Removing;
     let letting_go = async {
-        if let Some(task) = task {
-            if let Err(error) = task::delete(engine, entry, task).await {
-                tracing::error!(container = %entry.key, %error, "the task could not be deleted");
-            }
+        if let Some(task) = task
+            && let Err(error) = task::delete(engine, entry, task).await
+        {
+            tracing::error!(container = %entry.key, %error, "the task could not be deleted");
         }
         connect::release(engine, entry).await;
     };

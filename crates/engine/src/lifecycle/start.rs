@@ -126,11 +126,11 @@ async fn try_start(
         let log = engine.container_directory(&entry.key);
         new.options = Some(options::create(&entry.key.id, &log, fields, simple)?);
     }
-    if !wanted.is_empty() {
-        if let Err(error) = connect::publish(engine, entry, &prepared.shim, &mut endpoint, &wanted).await {
-            task::abandon(engine, &entry.key, &prepared.shim, &prepared.bundle).await;
-            return Err(error);
-        }
+    if !wanted.is_empty()
+        && let Err(error) = connect::publish(engine, entry, &prepared.shim, &mut endpoint, &wanted).await
+    {
+        task::abandon(engine, &entry.key, &prepared.shim, &prepared.bundle).await;
+        return Err(error);
     }
     prepared.facts.endpoint = Some(endpoint.clone());
     prepared.facts.started_at = Some(clock::now());

@@ -187,19 +187,11 @@ async fn known(task: &Task, exec: Option<&ExecId>) {
 pub(crate) async fn delete(engine: &Engine, entry: &Entry, task: &Arc<Task>) -> Result<ProcessExit> {
     let key = &task.key;
     let known = task.init.exit();
-    let exit = match task.shim.delete(&key.id, None).await {
-        Ok(exit) => {
-            abandon(engine, key, &task.shim, &task.bundle).await;
-            known.map_or(exit, |known| ProcessExit { pid: exit.pid.max(known.pid), ..known })
-        }
-        Err(error) if error.kind() == ErrorKind::FailedPrecondition => return Err(error),
-        Err(error) => {
-            // Gone, hung or confused: its binary cleans up.
-            tracing::warn!(container = %key, %error, "delete through the shim failed; cleaning up by its binary");
-            let chosen = Chosen { binary: task.shim.binary.clone(), native: task.shim.native, options: None };
-            let cleaned = clean_up(engine, key, &task.bundle, &chosen).await;
-            known.or(cleaned).ok_or(error)?
-        }
+    let exit = if task.is_settled() {
+        // Its shim died, and what it held was cleaned up then.
+        known.ok_or_else(|| no_task("delete", key))?
+    } else {
+        let_go(engine, task, known).await?
     };
     {
         let mut live = entry.live();
@@ -217,6 +209,36 @@ pub(crate) async fn delete(engine: &Engine, entry: &Entry, task: &Arc<Task>) -> 
     };
     engine.publish(entry, body);
     Ok(exit)
+}
+
+/// Has the shim delete the container and end; by its binary when it cannot.
+async fn let_go(engine: &Engine, task: &Arc<Task>, known: Option<ProcessExit>) -> Result<ProcessExit> {
+    let key = &task.key;
+    let mut deleted = task.shim.delete(&key.id, None).await;
+    if known.is_some() && deleted.as_ref().is_err_and(|error| error.kind() == ErrorKind::FailedPrecondition) {
+        // Its end was told and it is there: nothing of it may stay.
+        tracing::warn!(container = %key, "a container outlived the report of its end; killing it");
+        task.shim.kill(&key.id, None, crate::signal::SIGKILL as u32, true).await?;
+        let deadline = engine.config().limits.shim_call;
+        if let Ok(ended) = tokio::time::timeout(deadline, task.shim.wait(&key.id, None)).await {
+            ended?;
+        }
+        deleted = task.shim.delete(&key.id, None).await;
+    }
+    match deleted {
+        Ok(exit) => {
+            abandon(engine, key, &task.shim, &task.bundle).await;
+            Ok(known.map_or(exit, |known| ProcessExit { pid: exit.pid.max(known.pid), ..known }))
+        }
+        Err(error) if error.kind() == ErrorKind::FailedPrecondition => Err(error),
+        Err(error) => {
+            // Gone, hung or confused: its binary cleans up.
+            tracing::warn!(container = %key, %error, "delete through the shim failed; cleaning up by its binary");
+            let chosen = Chosen { binary: task.shim.binary.clone(), native: task.shim.native, options: None };
+            let cleaned = clean_up(engine, key, &task.bundle, &chosen).await;
+            known.or(cleaned).ok_or(error)
+        }
+    }
 }
 
 /// Whether the task was killed for memory.
