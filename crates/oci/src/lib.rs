@@ -1,2 +1,115 @@
-//! tare-oci, the runc-compatible command.
+//! tare-oci, the runc-compatible command: arguments in, exit code out.
+//!
+//! Flags, texts, exit codes and output shapes are runc's. Everything that happens to a container is in
+//! `tare-runtime`; this crate reads arguments and files, prints, and forwards streams and signals in the
+//! foreground. It has no libc (`main.rs`) and is a library too, so that its parts are tested with std.
 #![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod arguments;
+mod bundle;
+mod command;
+mod foreground;
+mod log;
+mod output;
+
+use alloc::{
+    format,
+    string::{String, ToString},
+};
+use arguments::Arguments;
+use command::Failure;
+use log::Log;
+
+/// Everything a command is run with.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) root: String,
+    pub(crate) systemd_cgroup: bool,
+    pub(crate) log: Log,
+    pub(crate) environment: &'a [String],
+}
+
+impl Context<'_> {
+    /// A variable of the caller's environment.
+    pub(crate) fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    pub(crate) fn runtime(&self) -> tare_runtime::Runtime {
+        tare_runtime::Runtime::new(tare_runtime::RuntimeOptions {
+            root: self.root.clone(),
+            systemd_cgroup: self.systemd_cgroup,
+        })
+    }
+}
+
+/// Whether the command that these arguments name starts a process in a container. Such a command must
+/// run from a sealed binary.
+pub fn enters_containers(arguments: &[String]) -> bool {
+    let mut words = arguments.iter().skip(1);
+    while let Some(word) = words.next() {
+        let Some(flag) = word.strip_prefix('-') else {
+            return matches!(word.as_str(), "run" | "create" | "exec" | "restore");
+        };
+        let name = flag.trim_start_matches('-');
+        if arguments::GLOBAL.takes_value(name) {
+            words.next();
+        }
+    }
+    false
+}
+
+/// Prints a complaint on standard error.
+pub fn complain(text: &str) {
+    output::error(&format!("tare-oci: {text}\n"));
+}
+
+/// Runs the command that the arguments (with the program's name) ask for; the exit code.
+pub fn run(arguments: &[String], environment: &[String]) -> i32 {
+    let words = arguments.get(1..).unwrap_or_default();
+    let global = match Arguments::parse(&arguments::GLOBAL, words) {
+        Ok(global) => global,
+        Err(text) => {
+            complain(&text);
+            return 1;
+        }
+    };
+    if global.has("version") {
+        return done(output::print(&version()));
+    }
+    let Some(name) = global.positional(0).filter(|_| !global.has("help")) else {
+        return done(output::print(command::HELP));
+    };
+    let log = Log::new(global.value("log"), global.value("log-format"));
+    let default_root = || {
+        let user = environment.iter().find_map(|entry| entry.strip_prefix("XDG_RUNTIME_DIR="));
+        user.filter(|_| !rustix::process::geteuid().is_root())
+            .map_or_else(|| "/run/tare-oci".to_string(), |directory| format!("{directory}/tare-oci"))
+    };
+    let context = Context {
+        root: global.value("root").map_or_else(default_root, ToString::to_string),
+        systemd_cgroup: global.has("systemd-cgroup"),
+        log,
+        environment,
+    };
+    match command::run(&context, name, &global.rest(1)) {
+        Ok(code) => code,
+        Err(Failure { text, code }) => {
+            context.log.error(&text);
+            complain(&text);
+            code
+        }
+    }
+}
+
+fn done(result: tare_sys::Result<()>) -> i32 {
+    i32::from(result.is_err())
+}
+
+fn version() -> String {
+    format!("tare-oci version {}\nspec: {}\n", env!("CARGO_PKG_VERSION"), tare_types::spec::VERSION)
+}

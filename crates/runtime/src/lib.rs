@@ -17,6 +17,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod capture;
 pub mod cgroup;
 mod child;
 mod container;
@@ -33,8 +34,10 @@ pub mod seccomp;
 mod state;
 mod userns;
 
+pub use capture::capture;
 pub use container::Container;
 pub use create::{CreateOptions, Gate};
 pub use error::{During, Error, Result};
+pub use plan::describe as describe_plan;
 pub use process::{ExecOptions, Exit, Io, Process};
 pub use runtime::{Runtime, RuntimeOptions};

@@ -101,6 +101,50 @@ impl Plan {
     }
 }
 
+/// The plan of a configuration in words, without doing anything.
+///
+/// # Errors
+/// `InvalidArgument` for a configuration that cannot work.
+pub fn describe(spec: &Spec, bundle: &str) -> Result<String> {
+    use core::fmt::Write;
+    let plan = Plan::new(spec, bundle)?;
+    let mut text = String::new();
+    let mut line = |words: core::fmt::Arguments<'_>| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{words}");
+    };
+    line(format_args!("root {} (read-only: {})", plan.rootfs, plan.readonly_root));
+    for kind in plan.namespaces.kinds() {
+        let how = if plan.namespaces.is_new(kind) { "new" } else { "joined" };
+        line(format_args!("namespace {} {how}", kind.file()));
+    }
+    for mount in &plan.mounts {
+        line(format_args!("mount {}", mount.name()));
+    }
+    for device in &plan.devices {
+        line(format_args!("device {} {}:{}", device.path.to_string_lossy(), device.major, device.minor));
+    }
+    for (path, _) in &plan.sysctl {
+        line(format_args!("sysctl {}", path.to_string_lossy()));
+    }
+    for path in &plan.readonly {
+        line(format_args!("read-only {}", path.to_string_lossy()));
+    }
+    for path in &plan.masked {
+        line(format_args!("masked {}", path.to_string_lossy()));
+    }
+    let process = &plan.process;
+    line(format_args!("user {}:{}", process.identity.uid, process.identity.gid));
+    line(format_args!("capabilities {:#x}", process.identity.effective));
+    if let Some(filter) = &process.seccomp {
+        line(format_args!("seccomp filter of {} instructions", filter.filter.len()));
+    }
+    for path in &process.candidates {
+        line(format_args!("program {}", path.to_string_lossy()));
+    }
+    Ok(text)
+}
+
 /// A path of the configuration as a C string.
 pub(crate) fn c_string(object: &str, text: &str) -> Result<CString> {
     CString::new(text).map_err(|_| Error::invalid(object, "it holds a NUL byte"))

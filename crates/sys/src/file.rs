@@ -136,3 +136,21 @@ pub fn make_dir_all(path: &str, mode: u32) -> Result<()> {
         Err(errno) => Err(Error::new("mkdir", path, errno)),
     }
 }
+
+/// Descriptors 0, 1 and 2 of the program. One that is closed answers EBADF to every call.
+pub fn standard_streams() -> [rustix::fd::BorrowedFd<'static>; 3] {
+    crate::raw::standard_streams()
+}
+
+/// Whether a descriptor of this number is open.
+pub fn is_open(number: i32) -> bool {
+    crate::raw::is_open(number)
+}
+
+/// Leaves a descriptor open for the rest of the program, also over execve.
+pub fn leave_open(fd: OwnedFd) {
+    use rustix::fd::IntoRawFd;
+    // A flag that cannot be cleared only means that the descriptor closes at an execve.
+    let _ = rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::empty());
+    let _ = fd.into_raw_fd();
+}

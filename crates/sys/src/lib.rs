@@ -22,7 +22,11 @@ pub mod process;
 pub mod raw;
 mod root;
 pub mod sealed;
+pub mod signal;
 pub mod socket;
+#[cfg(feature = "standalone")]
+pub mod standalone;
+pub mod terminal;
 
 pub use error::{Context, Error, Result};
 pub use root::{RelPath, RootDir};

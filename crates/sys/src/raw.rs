@@ -5,7 +5,7 @@
 
 use core::arch::asm;
 use rustix::{
-    fd::{AsRawFd, BorrowedFd, RawFd},
+    fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     io::Errno,
 };
 
@@ -14,9 +14,14 @@ compile_error!("tare-sys knows the system call convention of x86-64 only");
 
 const CLOSE_RANGE: usize = 436;
 const MOUNT_SETATTR: usize = 442;
+const FCNTL: usize = 72;
 const KILL: usize = 62;
 const PIDFD_SEND_SIGNAL: usize = 424;
 const EXECVEAT: usize = 322;
+#[cfg(feature = "standalone")]
+const EXIT_GROUP: usize = 231;
+const RT_SIGPROCMASK: usize = 14;
+const SIGNALFD4: usize = 289;
 const BPF: usize = 321;
 
 /// Six-argument system call; unused arguments are 0.
@@ -122,4 +127,45 @@ pub unsafe fn bpf(command: u32, attr: &mut [u8]) -> Result<usize, Errno> {
     let args = [command as usize, attr.as_mut_ptr() as usize, attr.len(), 0, 0, 0];
     // SAFETY: the slice is valid for reads and writes of its length; the caller answers for addresses in it.
     unsafe { syscall(BPF, args) }
+}
+
+/// exit_group(2).
+#[cfg(feature = "standalone")]
+pub(crate) fn exit_group(code: i32) -> ! {
+    loop {
+        // SAFETY: no pointers; the call does not return.
+        let _ = unsafe { syscall(EXIT_GROUP, [code as usize, 0, 0, 0, 0, 0]) };
+    }
+}
+
+/// Blocks the signals of `mask` (bit 0 is signal 1) for the calling thread.
+pub(crate) fn block_signals(mask: u64) -> Result<(), Errno> {
+    const BLOCK: usize = 0;
+    let address = core::ptr::from_ref(&mask) as usize;
+    // SAFETY: the kernel reads the eight bytes of the set; nothing is written back.
+    unsafe { syscall(RT_SIGPROCMASK, [BLOCK, address, 0, 8, 0, 0]) }.map(drop)
+}
+
+/// signalfd4(2), close-on-exec, not blocking.
+pub(crate) fn signalfd(mask: u64) -> Result<OwnedFd, Errno> {
+    const CLOEXEC: usize = 0o2_000_000;
+    const NONBLOCK: usize = 0o4_000;
+    let address = core::ptr::from_ref(&mask) as usize;
+    // SAFETY: the kernel reads the eight bytes of the set.
+    let fd = unsafe { syscall(SIGNALFD4, [usize::MAX, address, 8, CLOEXEC | NONBLOCK, 0, 0]) }?;
+    // SAFETY: the call made a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Descriptors 0, 1 and 2.
+pub(crate) fn standard_streams() -> [BorrowedFd<'static>; 3] {
+    // SAFETY: the numbers are only borrowed; a program that closes one gets EBADF from calls on it.
+    [0, 1, 2].map(|number| unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+/// fcntl(F_GETFD) of a number that may not be open.
+pub(crate) fn is_open(number: RawFd) -> bool {
+    const GETFD: usize = 1;
+    // SAFETY: no pointers; a number that is not open is answered with EBADF.
+    unsafe { syscall(FCNTL, [number as usize, GETFD, 0, 0, 0, 0]) }.is_ok()
 }

@@ -1,0 +1,169 @@
+//! `create` and `run`.
+
+use super::{Failure, Outcome, id};
+use crate::{
+    Context,
+    arguments::{Arguments, Flags},
+    bundle,
+    foreground::{self, Console},
+};
+use alloc::{format, string::String};
+use rustix::fd::{AsFd, OwnedFd};
+use tare_runtime::{Container, CreateOptions, Gate, Io, Process, Runtime};
+use tare_types::spec::Spec;
+
+const VALUES: &[&str] = &["bundle", "console-socket", "pidfd-socket", "pid-file", "preserve-fds"];
+
+pub(crate) static CREATE: Flags = Flags {
+    values: VALUES,
+    switches: &["no-pivot", "no-new-keyring", "dry-run", "help"],
+    short: &[("b", "bundle"), ("h", "help")],
+    stop_after: None,
+};
+
+pub(crate) static RUN: Flags = Flags {
+    values: VALUES,
+    switches: &["no-pivot", "no-new-keyring", "detach", "keep", "no-subreaper", "help"],
+    short: &[("b", "bundle"), ("d", "detach"), ("h", "help")],
+    stop_after: None,
+};
+
+pub(crate) fn create(context: &Context<'_>, arguments: &Arguments) -> Outcome {
+    arguments.expect("create", 1, 1)?;
+    let job = Job::new(context, arguments, "create")?;
+    if arguments.has("dry-run") {
+        let plan = tare_runtime::describe_plan(&job.spec, &job.bundle)?;
+        crate::output::print(&plan)?;
+        return Ok(0);
+    }
+    let io = job.detached_io(true)?;
+    let created =
+        job.create(io.as_ref().map_or(Io::Inherit, |socket| Io::ConsoleSocket(socket.as_fd())), Gate::Fifo);
+    let (mut container, process) = created.map_err(|failure| failure.prefixed("tare-oci create failed"))?;
+    job.write_pid(&mut container, &process)?;
+    Ok(0)
+}
+
+pub(crate) fn run(context: &Context<'_>, arguments: &Arguments) -> Outcome {
+    arguments.expect("run", 1, 1)?;
+    let job = Job::new(context, arguments, "run")?;
+    let done = if arguments.has("detach") { run_detached(&job) } else { run_foreground(&job) };
+    done.map_err(|failure| failure.prefixed("tare-oci run failed"))
+}
+
+fn run_detached(job: &Job<'_>) -> Outcome {
+    let io = job.detached_io(true)?;
+    let io = io.as_ref().map_or(Io::Inherit, |socket| Io::ConsoleSocket(socket.as_fd()));
+    let (mut container, process) = job.create(io, Gate::Pipe)?;
+    job.write_pid(&mut container, &process)?;
+    job.start(&mut container, &process)?;
+    Ok(0)
+}
+
+fn run_foreground(job: &Job<'_>) -> Outcome {
+    job.detached_io(false)?;
+    // Before the child exists: no signal and no end of it is missed.
+    let signals = foreground::block_signals()?;
+    let terminal = job.spec.process.as_ref().is_some_and(|process| process.terminal);
+    let (mut container, mut process) =
+        job.create(if terminal { Io::Console } else { Io::Inherit }, Gate::Pipe)?;
+    job.write_pid(&mut container, &process)?;
+    let console = process.console.take().map(Console::attach).transpose()?;
+    job.start(&mut container, &process)?;
+    let code = foreground::accompany(&process, console, &signals)?;
+    if !job.arguments.has("keep") {
+        container.delete(true)?;
+    }
+    Ok(code)
+}
+
+/// What `create` and `run` have in common.
+struct Job<'a> {
+    arguments: &'a Arguments,
+    runtime: Runtime,
+    id: &'a str,
+    bundle: String,
+    spec: Spec,
+    keep_fds: u32,
+}
+
+impl<'a> Job<'a> {
+    fn new(context: &Context<'_>, arguments: &'a Arguments, name: &str) -> Result<Self, Failure> {
+        let id = id(name, arguments)?;
+        foreground::prepare_process()?;
+        let bundle = bundle::absolute(arguments.value("bundle").unwrap_or("."))?;
+        let mut spec = bundle::load(&bundle)?;
+        let keep_fds = keep_fds(context, arguments)?;
+        // Socket activation (sd_listen_fds(3)): the descriptors keep their numbers, the process is number 1.
+        if let (Some(count), Some(process)) = (context.variable("LISTEN_FDS"), spec.process.as_mut()) {
+            process.env.push(format!("LISTEN_FDS={count}"));
+            process.env.push("LISTEN_PID=1".into());
+        }
+        Ok(Self { arguments, runtime: context.runtime(), id, bundle, spec, keep_fds })
+    }
+
+    fn create(&self, io: Io<'_>, gate: Gate) -> Result<(Container, Process), Failure> {
+        Ok(self.runtime.create(&CreateOptions {
+            id: self.id,
+            bundle: &self.bundle,
+            spec: &self.spec,
+            io,
+            gate,
+            keep_fds: self.keep_fds,
+            no_pivot: self.arguments.has("no-pivot"),
+            no_new_keyring: self.arguments.has("no-new-keyring"),
+        })?)
+    }
+
+    /// Checks that terminal, socket and detaching fit together; connects to the console socket.
+    fn detached_io(&self, detached: bool) -> Result<Option<OwnedFd>, Failure> {
+        let terminal = self.spec.process.as_ref().is_some_and(|process| process.terminal);
+        let socket = self.arguments.value("console-socket").filter(|path| !path.is_empty());
+        match (detached && terminal, socket) {
+            (true, None) => {
+                Err("cannot allocate tty if tare-oci will detach without setting console socket".into())
+            }
+            (false, Some(_)) => {
+                Err("cannot use console socket if tare-oci will not detach or allocate tty".into())
+            }
+            (true, Some(path)) => Ok(Some(tare_sys::socket::connect(path)?)),
+            (false, None) => Ok(None),
+        }
+    }
+
+    /// Writes the pid file; a container nobody can be told about is taken back.
+    fn write_pid(&self, container: &mut Container, process: &Process) -> Result<(), Failure> {
+        let Some(path) = self.arguments.value("pid-file") else { return Ok(()) };
+        bundle::write_pid_file(path, process.pid).map_err(|text| {
+            self.take_back(container, process);
+            Failure::from(text)
+        })
+    }
+
+    fn start(&self, container: &mut Container, process: &Process) -> Result<(), Failure> {
+        container.start().map_err(|error| {
+            self.take_back(container, process);
+            Failure::from(error)
+        })
+    }
+
+    fn take_back(&self, container: &mut Container, process: &Process) {
+        // The first error is reported; what these leave is found and removed by `delete --force`.
+        let _ = container.kill(9);
+        let _ = process.wait();
+        let _ = container.delete(true);
+    }
+}
+
+/// `--preserve-fds` and the descriptors of socket activation.
+pub(crate) fn keep_fds(context: &Context<'_>, arguments: &Arguments) -> Result<u32, Failure> {
+    let asked = arguments.number::<u32>("preserve-fds")?.unwrap_or(0);
+    let listening = context.variable("LISTEN_FDS").and_then(|count| count.parse::<u32>().ok()).unwrap_or(0);
+    let count = asked.saturating_add(listening).min(1 << 16);
+    for number in 3..3 + count {
+        if !tare_sys::file::is_open(number as i32) {
+            return Err(format!("please check that preserved-fd {number} (of {count}) is present").into());
+        }
+    }
+    Ok(count)
+}
