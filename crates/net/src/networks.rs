@@ -1,31 +1,25 @@
 //! The networks of one daemon: attach, publish, release, reconcile.
 
 use crate::{
-    AttachRequest, Config, ContainerKey, Driver, Error, Leftover, Network, ReconcileReport, Result, Sandbox,
-    attach,
-    bridge::Bridge,
+    AttachRequest, Config, ContainerKey, Driver, Error, Network, ReconcileReport, Result, Sandbox, attach,
     definitions::Definitions,
+    directories::{list_pins, lock_state, make_private_directory},
     doctor,
     firewall::Firewall,
     guard::Guard,
     journal::{Journal, SandboxNumber},
     pool::Pool,
-    release,
+    reconcile, release,
     shared::{Shared, State},
-};
-use rustix::{
-    fs::{CWD, FlockOperation, Mode, OFlags, flock, mkdirat, openat},
-    io::Errno,
 };
 use std::{
     net::IpAddr,
     os::fd::OwnedFd,
-    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
-use tare_sys::netlink::{Batch, Family, Socket, route};
+use tare_sys::netlink::{Family, Socket};
 use tare_types::{
     ErrorKind,
     port::{Protocol, PublishedPort},
@@ -210,80 +204,7 @@ impl Networks {
     /// # Errors
     /// The kernel's; what was done until then stays.
     pub fn reconcile(&self, live: &[ContainerKey]) -> Result<ReconcileReport> {
-        let mut report = ReconcileReport::default();
-        self.release_dead(live, &mut report)?;
-        let links = route::links(&mut self.shared.route())
-            .map_err(|e| Error::caused("list interfaces", "of the host", e))?;
-        let bridge_network = self.shared.network("bridge")?;
-        let needed = {
-            let state = self.shared.state();
-            let endpoint = |n: &SandboxNumber| state.records.get(n).and_then(|r| r.sandbox.endpoint.as_ref());
-            for (container, number) in &state.active {
-                if endpoint(number).is_some_and(|e| !links.iter().any(|link| link.name == e.interface)) {
-                    report.damaged.push(container.clone());
-                }
-            }
-            state.active.values().any(|number| endpoint(number).is_some())
-        };
-        if needed {
-            let bridge = self.shared.bridge(&bridge_network, true)?;
-            self.reattach_ports(&links, &bridge)?;
-        }
-        self.remove_strays(&links, &mut report)?;
-        report.forwarding_enabled = self.shared.state().forwarding_enabled;
-        Ok(report)
-    }
-
-    fn release_dead(&self, live: &[ContainerKey], report: &mut ReconcileReport) -> Result<()> {
-        {
-            let mut state = self.shared.state();
-            let dead: Vec<_> =
-                state.active.iter().filter(|(container, _)| !live.contains(container)).collect();
-            let dead: Vec<_> =
-                dead.into_iter().map(|(container, number)| (container.clone(), *number)).collect();
-            for (container, number) in dead {
-                state.begin_release(number)?;
-                report.released.push(container);
-            }
-        }
-        self.shared.changed.notify_all();
-        Ok(())
-    }
-
-    /// Interfaces of live containers become ports of the bridge again, where it was made anew.
-    fn reattach_ports(&self, links: &[route::Link], bridge: &Bridge) -> Result<()> {
-        let own: Vec<String> = {
-            let state = self.shared.state();
-            let records = state.active.values().filter_map(|number| state.records.get(number));
-            records.filter_map(|r| r.sandbox.endpoint.as_ref()).map(|e| e.interface.clone()).collect()
-        };
-        let mut batch = Batch::new();
-        let loose = |link: &&route::Link| link.master != Some(bridge.index) && own.contains(&link.name);
-        for link in links.iter().filter(loose) {
-            route::set_master(&mut batch, route::Which::Index(link.index), bridge.index);
-            if bridge.hairpin {
-                route::set_hairpin(&mut batch, &link.name);
-            }
-        }
-        let done = self.shared.route().execute(&mut batch);
-        done.map_err(|e| Error::caused("attach interfaces to", &bridge.interface, e))
-    }
-
-    /// Removes interfaces of this instance no record knows, as an attempt that was killed leaves them.
-    fn remove_strays(&self, links: &[route::Link], report: &mut ReconcileReport) -> Result<()> {
-        let prefix = self.shared.config.interface_prefix();
-        for link in links.iter().filter(|link| link.kind == "veth" && link.name.starts_with(&prefix)) {
-            let known = self.shared.state().records.values().any(|record| {
-                record.sandbox.endpoint.as_ref().is_some_and(|endpoint| endpoint.interface == link.name)
-            });
-            if known {
-                continue;
-            }
-            let stray = Leftover::Interface(link.name.clone());
-            doctor::remove_interface(&mut self.shared.route(), &link.name)?;
-            report.removed.push(stray);
-        }
-        Ok(())
+        reconcile::reconcile(&self.shared, live)
     }
 
     /// Waits until nothing is left to be released, at most `deadline`.
@@ -380,43 +301,4 @@ fn set_ports(state: &mut State, number: SandboxNumber, ports: Vec<PublishedPort>
     if let Some(record) = state.records.get_mut(&number) {
         record.sandbox.ports = ports;
     }
-}
-
-fn make_private_directory(path: &Path) -> Result<()> {
-    let failed = |error: std::io::Error| Error::caused("make directory", path.display().to_string(), error);
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(failed)?;
-    }
-    match mkdirat(CWD, path, Mode::RWXU) {
-        Ok(()) | Err(Errno::EXIST) => Ok(()),
-        Err(errno) => Err(failed(errno.into())),
-    }
-}
-
-/// One process per state directory.
-fn lock_state(state: &Path) -> Result<OwnedFd> {
-    let path = state.join("lock");
-    let failed = |errno: Errno| Error::caused("lock", path.display().to_string(), errno);
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = openat(CWD, &path, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => {
-            Err(Error::new(ErrorKind::FailedPrecondition, "open networks in", state.display().to_string())
-                .with_hint("another process has them open"))
-        }
-        Err(errno) => Err(failed(errno)),
-    }
-}
-
-/// The namespace files with their numbers; a name that is none has no number.
-fn list_pins(directory: &Path) -> Result<Vec<(Option<SandboxNumber>, PathBuf)>> {
-    let failed = |error| Error::caused("list namespace files", directory.display().to_string(), error);
-    let mut pins = Vec::new();
-    for entry in std::fs::read_dir(directory).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let number = entry.file_name().to_str().and_then(|name| SandboxNumber::from_str_radix(name, 16).ok());
-        pins.push((number, entry.path()));
-    }
-    Ok(pins)
 }
