@@ -87,7 +87,8 @@ impl<'a> Child<'a> {
             Op::WriteFile(path, text) => write_file(path, text),
             Op::AwaitByte(fd) => await_byte(fd),
             Op::BecomeRoot => namespace::become_root(),
-            Op::EnterNamespaces(fd, flags) => self.enter(fd, flags),
+            Op::EnterNamespaces(fd, flags) => namespace::enter(fd, flags),
+            Op::TakeRoot => self.take_root(),
             Op::Unshare(flags) => namespace::unshare(flags),
             Op::NewKeyring(name) => namespace::new_keyring(name),
             Op::NewSession => namespace::new_session(),
@@ -152,14 +153,9 @@ impl<'a> Child<'a> {
         }
     }
 
-    /// After joining a mount namespace its root is the process's; paths are resolved from there on.
-    fn enter(&mut self, fd: BorrowedFd<'_>, flags: u32) -> Outcome {
-        const NEWNS: u32 = 0x0002_0000;
-        namespace::enter(fd, flags)?;
-        if flags & NEWNS != 0 && self.root.is_none() {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            self.own_root = Some(rustix::fs::open(c"/", flags, Mode::empty()).at(Call::Open)?);
-        }
+    fn take_root(&mut self) -> Outcome {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        self.own_root = Some(rustix::fs::open(c"/", flags, Mode::empty()).at(Call::Open)?);
         Ok(())
     }
 

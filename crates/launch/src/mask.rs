@@ -81,7 +81,8 @@ fn null_device<'c>(child: &'c mut Child<'_>) -> Outcome<BorrowedFd<'c>> {
 
 /// An empty read-only directory; all masked directories are clones of the first one.
 fn empty_directory(child: &mut Child<'_>) -> Outcome<OwnedFd> {
-    const LEAST: [FsOption<'_>; 2] = [
+    const LEAST: [FsOption<'_>; 3] = [
+        FsOption { key: c"source", value: Some(c"tmpfs") },
         FsOption { key: c"nr_blocks", value: Some(c"1") },
         FsOption { key: c"nr_inodes", value: Some(c"1") },
     ];

@@ -36,6 +36,8 @@ pub enum Op<'a> {
     BecomeRoot,
     /// setns(2) with these `CLONE_NEW*` flags; a pidfd joins several at once.
     EnterNamespaces(BorrowedFd<'a>, u32),
+    /// Takes the present root as the directory below which paths are resolved; after joining a mount namespace.
+    TakeRoot,
     /// unshare(2). The cgroup namespace comes after [`Op::JoinCgroup`], whose group becomes its root.
     Unshare(u32),
     /// A session keyring of its own, so that the runtime's is out of reach.

@@ -112,6 +112,7 @@ fn describe(op: &Op<'_>) -> String {
         Op::AwaitByte(_) | Op::Rendezvous(_) => "wait for the runtime".to_string(),
         Op::BecomeRoot => "become root of the user namespace".to_string(),
         Op::EnterNamespaces(_, flags) => format!("join namespaces {flags:#x}"),
+        Op::TakeRoot => "open the container's root".to_string(),
         Op::Unshare(flags) => format!("make namespaces {flags:#x}"),
         Op::NewKeyring(_) => "make a session keyring".to_string(),
         Op::NewSession => "make a session".to_string(),

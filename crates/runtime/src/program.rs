@@ -273,6 +273,7 @@ impl<'a> Join<'a> {
     /// In the container.
     pub(crate) fn inside(&self) -> Vec<Op<'a>> {
         let mut ops = Vec::with_capacity(24);
+        ops.push(Op::TakeRoot);
         if self.namespaces & Kind::User.flag() != 0 {
             ops.push(Op::BecomeRoot);
         }

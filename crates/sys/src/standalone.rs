@@ -61,7 +61,7 @@ impl Start {
                 return c"";
             }
             // SAFETY: each entry is two words.
-            let value = unsafe { *entry.add(1) };
+            let value = unsafe { entry.add(1).read() };
             if kind == AT_EXECFN {
                 // SAFETY: the value of this type is the address of a terminated string.
                 return unsafe { CStr::from_ptr(value as *const core::ffi::c_char) };

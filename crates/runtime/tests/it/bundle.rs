@@ -16,7 +16,7 @@ pub(crate) fn able() -> bool {
     let root = rustix::process::geteuid().is_root();
     let busybox = Path::new("/bin/busybox").exists();
     if !(root && busybox) {
-        eprintln!("skipped: needs root and /bin/busybox (package busybox-static)");
+        println!("skipped: needs root and /bin/busybox (package busybox-static)");
     }
     root && busybox
 }
