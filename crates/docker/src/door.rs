@@ -2,6 +2,7 @@
 
 use crate::body::Handled;
 use crate::convert::defaults::Defaults;
+use crate::error::ApiError;
 use crate::handlers::{
     archive, attach, containers, exec, images, lifecycle, logs, networks, stats, system, volumes,
 };
@@ -94,6 +95,7 @@ impl Docker {
             Route::DiskUsage => system::disk_usage(self, &request).await,
             Route::Auth => system::auth(self, request).await,
             Route::BuildCachePrune => system::build_cache_prune(),
+            Route::PluginInspect(name) => Err(ApiError::not_found(format!("plugin \"{name}\" not found"))),
             Route::ContainerList => containers::list(self, &request).await,
             Route::ContainerCreate => containers::create(self, request).await,
             Route::ContainerPrune => containers::prune(self, &request).await,

@@ -17,6 +17,7 @@ use hyper::ext::ReasonPhrase;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 use tare_engine::attach::{AttachOutput, AttachStdin, Attachment, Chunk, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
@@ -24,6 +25,9 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 /// Bytes read from a client at once.
 const READ_SIZE: usize = 32 << 10;
+
+/// How long a finished connection waits for its client to close.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// How bytes go to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,12 +53,6 @@ impl Framing {
             Self::Raw => chunk.bytes.clone(),
             Self::Multiplexed => stdcopy::frame(to_frame(chunk.stream), &chunk.bytes),
         }
-    }
-
-    /// A sentence of the daemon's in the way of the process's output.
-    pub(crate) fn text(self, text: String) -> Chunk {
-        debug_assert!(matches!(self, Self::Raw | Self::Multiplexed));
-        Chunk { stream: Stream::Stdout, bytes: text.into() }
     }
 }
 
@@ -118,17 +116,21 @@ impl Connection {
 
     /// Says one thing and closes.
     pub(crate) async fn say(mut self, framing: Framing, text: String) -> std::io::Result<()> {
-        self.writer.write_all(&framing.frame(&framing.text(text))).await?;
-        self.writer.shutdown().await
+        let chunk = Chunk { stream: Stream::Stdout, bytes: text.into() };
+        self.writer.write_all(&framing.frame(&chunk)).await?;
+        self.writer.shutdown().await?;
+        drain(&mut self.reader).await;
+        Ok(())
     }
 
     /// Carries bytes both ways until the output ends, the client is gone or the keys detach.
     /// Gives whether they did.
     pub(crate) async fn run(self, session: Session) -> bool {
+        let Self { mut reader, mut writer, early } = self;
         let Session { attachment, framing, close_stdin, detacher } = session;
         let Attachment { stdin, output, .. } = attachment;
-        let gone = self.writer.as_ref().as_fd().try_clone_to_owned();
-        let input = input(self.reader, self.early, stdin, close_stdin, detacher);
+        let gone = writer.as_ref().as_fd().try_clone_to_owned();
+        let input = input(&mut reader, early, stdin, close_stdin, detacher);
         let hang_up = async {
             match gone {
                 Ok(fd) => hang_up(fd).await,
@@ -136,16 +138,31 @@ impl Connection {
                 Err(_) => std::future::pending().await,
             }
         };
-        tokio::select! {
-            () = send(self.writer, output, framing) => false,
+        let detached = tokio::select! {
+            () = send(&mut writer, output, framing) => false,
             detached = input => detached,
-            () = hang_up => false,
-        }
+            () = hang_up => return false,
+        };
+        // The client may be gone; then there is nobody to tell.
+        let _ = writer.shutdown().await;
+        drain(&mut reader).await;
+        detached
     }
 }
 
+/// Reads what the client still sends until it closes: a socket closed over unread bytes resets the connection, and
+/// the client would lose output that it has not read yet.
+async fn drain(reader: &mut OwnedReadHalf) {
+    let drained = async {
+        let mut buffer = vec![0; READ_SIZE];
+        while reader.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+    };
+    // A client that keeps its side open has had time to read.
+    let _ = tokio::time::timeout(LINGER, drained).await;
+}
+
 /// Output to the client, until it ends or the client does not take it.
-async fn send(mut writer: OwnedWriteHalf, mut output: AttachOutput, framing: Framing) {
+async fn send(writer: &mut OwnedWriteHalf, mut output: AttachOutput, framing: Framing) {
     while let Some(chunk) = output.next().await {
         let sent = match chunk {
             Ok(chunk) if framing == Framing::Multiplexed => {
@@ -163,14 +180,12 @@ async fn send(mut writer: OwnedWriteHalf, mut output: AttachOutput, framing: Fra
             return;
         }
     }
-    // The client may be gone; then there is nobody to tell.
-    let _ = writer.shutdown().await;
 }
 
 /// Input from the client. Ends with `true` when the keys detach, with `false` when the end of the client's bytes
 /// ends the session, and otherwise never: the output decides.
 async fn input(
-    mut reader: OwnedReadHalf,
+    reader: &mut OwnedReadHalf,
     early: Bytes,
     mut stdin: Option<AttachStdin>,
     close_stdin: bool,

@@ -57,6 +57,7 @@ pub(crate) enum Route {
     NetworkPrune,
     NetworkInspect(String),
     BuildCachePrune,
+    PluginInspect(String),
     /// The interface has it; it is not done here.
     NotImplemented,
 }
@@ -74,6 +75,7 @@ pub(crate) fn resolve(method: &Method, path: &str) -> Option<Route> {
         "images" => images(method, rest),
         "volumes" => volumes(method, rest),
         "networks" => networks(method, rest),
+        "plugins" => plugins(method, rest),
         _ => system(method, path),
     }
     .or_else(|| is_promised(method, path).then_some(Route::NotImplemented))
@@ -183,6 +185,12 @@ fn networks(method: &Method, rest: &str) -> Option<Route> {
     })
 }
 
+/// There are no plugins, so every question for one has an answer: `docker inspect NAME` asks here too.
+fn plugins(method: &Method, rest: &str) -> Option<Route> {
+    let name = rest.strip_suffix("/json").filter(|_| method == Method::GET)?;
+    Some(Route::PluginInspect(name.to_owned()))
+}
+
 /// What dockerd routes and nothing above does: `{}` stands for a name.
 const PROMISED: &[(&str, &str)] = &[
     ("POST", "commit"),
@@ -206,7 +214,6 @@ const PROMISED: &[(&str, &str)] = &[
     ("DELETE", "networks/{}"),
     ("GET", "plugins"),
     ("GET", "plugins/privileges"),
-    ("GET", "plugins/{}/json"),
     ("DELETE", "plugins/{}"),
     ("POST", "plugins/pull"),
     ("POST", "plugins/create"),

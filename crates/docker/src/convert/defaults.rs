@@ -10,6 +10,7 @@ use crate::wire::host_config::HostConfig;
 use crate::wire::network::NetworkingConfig;
 use tare_engine::request::LogConfig;
 use tare_types::image::{Empty, ExecutionConfig};
+use tare_types::specgen::{default_masked_paths, default_readonly_paths};
 
 /// What the daemon itself says.
 #[derive(Debug, Clone)]
@@ -21,28 +22,6 @@ pub(crate) struct Defaults {
 }
 
 const SHM_SIZE: i64 = 64 << 20;
-
-/// Paths hidden from every container that is not privileged (Docker's list).
-pub(crate) const MASKED_PATHS: [&str; 14] = [
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-    "/sys/devices/virtual/powercap",
-    "/sys/devices/system/cpu/cpu0/thermal_throttle",
-    "/sys/devices/system/cpu/cpu1/thermal_throttle",
-];
-
-/// Paths read-only in every container that is not privileged (Docker's list).
-pub(crate) const READONLY_PATHS: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// Takes out what a client of this version cannot mean, as dockerd does for older clients.
 pub(crate) fn adapt(request: &mut CreateRequest, version: ApiVersion) -> Result<(), ApiError> {
@@ -183,16 +162,15 @@ pub(crate) fn fill_host(host: &mut HostConfig, networking: &NetworkingConfig, de
     if host.resources.oom_kill_disable.is_none() && !defaults.cgroup_v2 {
         host.resources.oom_kill_disable = Some(false);
     }
-    let list = |paths: &[&str]| Some(paths.iter().map(|path| (*path).to_owned()).collect());
     if host.privileged {
         host.masked_paths = None;
         host.readonly_paths = None;
     } else {
         if host.masked_paths.is_none() {
-            host.masked_paths = list(&MASKED_PATHS);
+            host.masked_paths = Some(default_masked_paths());
         }
         if host.readonly_paths.is_none() {
-            host.readonly_paths = list(&READONLY_PATHS);
+            host.readonly_paths = Some(default_readonly_paths());
         }
     }
 }

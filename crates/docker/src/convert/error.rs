@@ -42,6 +42,9 @@ fn message(error: &Error) -> String {
         (ErrorKind::InvalidArgument, "container name") => {
             format!("Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
         }
+        (ErrorKind::InvalidArgument, "bind mount") => {
+            format!("invalid mount config for type \"bind\": {}: {name}", error.detail())
+        }
         (ErrorKind::Unimplemented, _) => format!("not implemented: {error}"),
         // What a client gave cannot be used: the reason alone reads best.
         (ErrorKind::InvalidArgument, _) if !error.detail().is_empty() => error.detail().to_owned(),

@@ -4,6 +4,7 @@ use crate::error::ApiError;
 use crate::query::quote;
 use crate::wire::host_config::HostConfig;
 use tare_engine::request::{NamespaceMode, Seccomp, Security};
+use tare_types::specgen;
 
 /// The engine's request for isolation.
 pub(crate) fn to_security(host: &HostConfig) -> Result<Security, ApiError> {
@@ -28,6 +29,11 @@ pub(crate) fn to_security(host: &HostConfig) -> Result<Security, ApiError> {
         return Err(ApiError::bad_parameter(format!(
             "Invalid value {adj}, range for oom score adj is [-1000, 1000]"
         )));
+    }
+    for (list, names) in [("CapAdd", &security.cap_add), ("CapDrop", &security.cap_drop)] {
+        specgen::adjust_capabilities::<_, &str>(names, &[], false).map_err(|unknown| {
+            ApiError::bad_parameter(format!("invalid {list}: unknown capability: {}", quote(&unknown.value)))
+        })?;
     }
     for option in host.security_opt.iter().flatten() {
         apply_option(&mut security, option)?;
@@ -127,6 +133,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         let table = [
+            (r#"{"CapAdd":["NET_ADMIN","FOO"]}"#, "invalid CapAdd: unknown capability: \"CAP_FOO\""),
             (r#"{"SecurityOpt":["x"]}"#, "invalid --security-opt 1: \"x\""),
             (r#"{"SecurityOpt":["x=y"]}"#, "invalid --security-opt 2: \"x=y\""),
             (

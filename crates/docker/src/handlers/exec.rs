@@ -117,7 +117,12 @@ async fn run(
 fn start_error(error: tare_engine::Error) -> ApiError {
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::FailedPrecondition | ErrorKind::Unimplemented => error.into(),
-        _ => crate::convert::error::start_error(error)
-            .map_message(|text| format!("OCI runtime exec failed: exec failed: {text}")),
+        _ => crate::convert::error::start_error(error).map_message(|text| {
+            match text.find("OCI runtime exec failed") {
+                // The shim's own sentence says it better than the way it came.
+                Some(at) => text[at..].to_owned(),
+                None => format!("OCI runtime exec failed: exec failed: {text}"),
+            }
+        }),
     }
 }

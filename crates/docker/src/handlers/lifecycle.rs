@@ -173,20 +173,25 @@ pub(crate) async fn wait(door: &Docker, request: &Request, name: &str) -> Handle
     };
     let waiter = door.engine().containers().wait(door.namespace(), name, condition).await?;
     if !early_head {
-        return body::ok(&exit_of(waiter).await);
+        return body::ok(&exit_of(waiter, condition).await);
     }
     let chunks = stream::once(async move {
-        let mut line = serde_json::to_vec(&exit_of(waiter).await).map_err(std::io::Error::other)?;
+        let mut line =
+            serde_json::to_vec(&exit_of(waiter, condition).await).map_err(std::io::Error::other)?;
         line.push(b'\n');
         Ok(Bytes::from(line))
     });
     Ok(body::stream("application/json", chunks))
 }
 
-async fn exit_of(waiter: ExitWaiter) -> WaitResponse {
+async fn exit_of(waiter: ExitWaiter, condition: WaitCondition) -> WaitResponse {
     match waiter.wait().await {
         Ok(exit) => WaitResponse {
-            error: exit.error.map(|message| WaitError { message }),
+            // A container that is gone is gone without an error, however its last start went.
+            error: exit
+                .error
+                .filter(|_| condition != WaitCondition::Removed)
+                .map(|message| WaitError { message }),
             status_code: i64::from(exit.code),
         },
         Err(error) => WaitResponse { error: Some(WaitError { message: error.to_string() }), status_code: -1 },

@@ -39,6 +39,7 @@ impl Door {
             insecure_registries: Vec::new(),
             max_concurrent_downloads: 3,
             bridge_subnet: String::new(),
+            ready_namespaces: 0,
             log: Default::default(),
             limits: Default::default(),
         })
