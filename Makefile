@@ -1,13 +1,68 @@
-# `make help` lists the targets.
+# Everything a person types. `make help` lists it. Runs on Debian 12 with Rust, as root.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := build
 
-.PHONY: build test
-build: ## all release binaries in target/release
-	cargo build --release --workspace --bins --locked
+CARGO ?= cargo
+# The shim is static: no dynamic linker, no shared libraries in a process that outlives everything.
+TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
+STATIC := --config 'target.$(TARGET).rustflags=["-C","target-feature=+crt-static","-C","relocation-model=static"]'
+BIN := target/release
 
-test: ## formatting, lints, docs, layers, all tests
-	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo nextest run --workspace --locked --no-tests=pass
+.PHONY: help
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+.PHONY: deps
+deps: ## what building and a first container need, from Debian
+	@scripts/install-packages gcc libc6-dev busybox-static mmdebstrap docker-registry gzip tar curl ca-certificates
+
+.PHONY: test-deps
+test-deps: deps ## the peers that the tests compare with, from Debian, and nextest
+	@scripts/install-packages runc crun containerd docker.io podman skopeo umoci strace nftables iproute2 jq procps \
+		python3 netcat-openbsd
+	@command -v cargo-nextest >/dev/null || $(CARGO) install --locked cargo-nextest
+
+.PHONY: build
+build: deps ## all release binaries in target/release
+	$(CARGO) build --locked --release -p tare-daemon -p tare-cli
+	$(CARGO) build --locked --profile small -p tare-shim $(STATIC)
+	$(CARGO) build --locked --profile small -p tare-oci --features standalone
+	@install -m 0755 target/small/containerd-shim-tare-v2 target/small/tare-oci $(BIN)/
+	@ls -l $(BIN)/tared $(BIN)/tare $(BIN)/tare-oci $(BIN)/containerd-shim-tare-v2 | awk '{print $$5, $$9}'
+
+.PHONY: run
+run: build ## a daemon, a registry and a first container
+	@scripts/first-container $(BIN)
+
+.PHONY: lint
+lint: ## formatting, lints, documentation, layers, file budgets
+	$(CARGO) fmt --all --check
+	$(CARGO) xtask layers
+	$(CARGO) xtask tidy
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
+
+.PHONY: test
+test: test-deps lint test-binaries ## what every change must pass
+	TARE_TEST_BINARIES=$(CURDIR)/target/test-binaries $(CARGO) nextest run --locked --workspace --no-fail-fast
+
+# The programs that tests start as processes: quick to build, not stripped of checks.
+.PHONY: test-binaries
+test-binaries:
+	$(CARGO) build --locked -p tare-daemon -p tare-cli -p tare-shim --bins
+	$(CARGO) build --locked --profile small -p tare-oci --features standalone
+	@mkdir -p target/test-binaries
+	@install -m 0755 target/debug/tared target/debug/tare target/debug/containerd-shim-tare-v2 target/small/tare-oci target/test-binaries/
+
+.PHONY: bench
+bench: build test-deps ## Tare beside its peers and the floor, in one run, with ratios
+	@scripts/bench $(BIN)
+
+.PHONY: soak
+soak: build test-deps ## the long tests: kill loops, storms
+	@scripts/soak $(BIN)
+
+.PHONY: clean
+clean: ## everything that was built
+	$(CARGO) clean
