@@ -31,8 +31,8 @@ const LAYERS: [(&str, &[&str]); 17] = [
 /// Crates that reach the kernel only through `sys` and link without libc.
 const NO_STD: [&str; 5] = ["types", "sys", "launch", "runtime", "oci"];
 
-/// The only crates with `unsafe`.
-const UNSAFE: [&str; 2] = ["sys", "launch"];
+/// The only crates with `unsafe`; of `oci` only the entry point, which has no libc to call it.
+const UNSAFE: [&str; 3] = ["sys", "launch", "oci"];
 
 /// Crates that storage and execution keep clean of an async runtime and of protobuf.
 const SYNC: [&str; 7] = ["types", "sys", "launch", "runtime", "oci", "store", "net"];

@@ -1,5 +1,6 @@
 //! Fixtures and suites that run against any implementation.
 
+pub mod bench;
 pub mod docker_registry;
 pub mod fake_registry;
 pub mod image;

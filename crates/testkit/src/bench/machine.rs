@@ -1,0 +1,101 @@
+//! What a benchmark needs of the machine: the floor, a root file system, a private mount namespace, counts.
+
+use anyhow::{Context, Result, ensure};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Source of the floor.
+const FLOOR: &str = include_str!("../../floor/floor.c");
+
+/// Runs a command and requires exit status 0.
+///
+/// # Errors
+/// When it cannot be started or fails; the message has what it said.
+pub fn output(program: &str, arguments: &[&str]) -> Result<Output> {
+    let output = Command::new(program).args(arguments).output().with_context(|| format!("run {program}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{program} {}: {}: {}", arguments.join(" "), output.status, said.trim());
+    Ok(output)
+}
+
+/// Compiles the floor.
+///
+/// # Errors
+/// When the compiler fails.
+pub fn build_floor(directory: &Path) -> Result<PathBuf> {
+    let (source, program) = (directory.join("floor.c"), directory.join("floor"));
+    std::fs::write(&source, FLOOR).with_context(|| format!("write {}", source.display()))?;
+    let words = ["-O2", "-Wall", "-o", path(&program)?, path(&source)?];
+    output("gcc", &words)?;
+    Ok(program)
+}
+
+/// A root file system with busybox, made by `tare image bootstrap`.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn busybox(tare: &Path, directory: &Path) -> Result<PathBuf> {
+    let rootfs = directory.join("rootfs");
+    if !rootfs.exists() {
+        output(path(tare)?, &["image", "bootstrap", "--rootfs", path(&rootfs)?, "busybox"])?;
+    }
+    Ok(rootfs)
+}
+
+/// A bundle: the root file system, and the default configuration with `command` as its program.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn bundle(directory: &Path, rootfs: &Path, command: &[&str]) -> Result<()> {
+    std::fs::create_dir_all(directory).with_context(|| format!("mkdir {}", directory.display()))?;
+    let _old = std::fs::remove_file(directory.join("config.json"));
+    output("runc", &["spec", "--bundle", path(directory)?])?;
+    let config = directory.join("config.json");
+    let text = std::fs::read_to_string(&config).with_context(|| format!("read {}", config.display()))?;
+    let mut spec: serde_json::Value = serde_json::from_str(&text).context("parse config.json")?;
+    spec["process"]["terminal"] = false.into();
+    spec["process"]["args"] = serde_json::json!(command);
+    spec["root"] = serde_json::json!({"path": path(rootfs)?, "readonly": true});
+    std::fs::write(&config, spec.to_string()).with_context(|| format!("write {}", config.display()))
+}
+
+/// A path as text.
+///
+/// # Errors
+/// When it is not UTF-8.
+pub fn path(path: &Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
+}
+
+/// System calls of a command and all its children, counted by strace.
+///
+/// # Errors
+/// When strace fails.
+pub fn count_calls(words: &[&str]) -> Result<u64> {
+    let file = std::env::temp_dir().join(format!("tare-strace-{}", std::process::id()));
+    let mut arguments = vec!["-f", "-c", "-o", path(&file)?];
+    arguments.extend(words);
+    output("strace", &arguments)?;
+    let text = std::fs::read_to_string(&file).context("read strace's table")?;
+    let _removed = std::fs::remove_file(&file);
+    let total =
+        text.lines().find(|line| line.trim_end().ends_with(" total")).context("strace printed no total")?;
+    let calls = total.split_whitespace().nth(3).context("strace's total has no count")?;
+    calls.parse().context("strace's count")
+}
+
+/// Proportional and resident memory of a process in KiB, from /proc/PID/smaps_rollup.
+///
+/// # Errors
+/// When the process is gone.
+pub fn memory(pid: u32) -> Result<(u64, u64)> {
+    let file = format!("/proc/{pid}/smaps_rollup");
+    let text = std::fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
+    let field = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.split_whitespace().nth(1))
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(0)
+    };
+    Ok((field("Pss:"), field("Rss:")))
+}
