@@ -29,7 +29,7 @@ pub(crate) fn write(directory: &Path, fields: &EngineFields, endpoint: &Endpoint
     let host_network = endpoint.network == "host";
     let extra = extra_hosts(fields, endpoint)?;
     let hosts = if host_network {
-        files::host_network_hosts(&fs::read_to_string("/etc/hosts").unwrap_or_default(), &extra)
+        files::host_network_hosts(&read_host("/etc/hosts"), &extra)
     } else {
         let own: Vec<_> = endpoint
             .ip_address
@@ -43,36 +43,40 @@ pub(crate) fn write(directory: &Path, fields: &EngineFields, endpoint: &Endpoint
         search: fields.network.dns_search.clone(),
         options: fields.network.dns_options.clone(),
     };
-    let host_text = host_resolver();
-    let resolv = if host_network && resolver == files::ResolverOptions::default() {
-        host_text
+    let resolv = if host_network {
+        files::host_network_resolv_conf(&read_host("/etc/resolv.conf"), &resolver)
     } else {
-        files::resolv_conf(&host_text, &resolver)
+        files::resolv_conf(&host_resolver(), &resolver)
     };
     put(directory, "hosts", &hosts)?;
     put(directory, "hostname", &files::hostname(&fields.hostname))?;
     put(directory, "resolv.conf", &resolv)
 }
 
-/// The host's resolv.conf; that of systemd-resolved behind its stub where the stub's address is of no use inside.
+/// A file of the host; one that cannot be read says nothing.
+fn read_host(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// The host's resolv.conf; that of systemd-resolved behind its stub, whose address is of no use inside.
 fn host_resolver() -> String {
-    let text = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let stub_only = text
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("nameserver"))
-        .map(str::trim)
-        .all(|server| server == "127.0.0.53");
-    if stub_only && text.contains("127.0.0.53") {
-        return fs::read_to_string("/run/systemd/resolve/resolv.conf").unwrap_or(text);
+    let text = read_host("/etc/resolv.conf");
+    if files::names_stub_resolver(&text) {
+        return fs::read_to_string(files::RESOLVED_SERVERS).unwrap_or(text);
     }
     text
 }
 
+/// Host name, its first label, and the container's name, each once.
 fn own_names(fields: &EngineFields) -> Vec<String> {
-    match fields.hostname.split_once('.') {
-        Some((short, _)) => vec![fields.hostname.clone(), short.to_owned()],
-        None => vec![fields.hostname.clone()],
+    let short = fields.hostname.split('.').next().unwrap_or_default();
+    let mut names = vec![fields.hostname.clone()];
+    for name in [short, fields.name.as_str()] {
+        if !name.is_empty() && names.iter().all(|known| known != name) {
+            names.push(name.to_owned());
+        }
     }
+    names
 }
 
 /// `name:address` as the user gave them; `host-gateway` is the bridge.
