@@ -223,25 +223,16 @@ proptest! {
     }
 }
 
-/// A profile as large as Docker's: every known name allowed.
-fn large() -> LinuxSeccomp {
-    let known: Vec<&str> = "accept access bind brk capget chdir chmod clone3 close connect dup execve exit fork \
-        fstat futex getcwd getdents getpid ioctl kill lseek mmap mprotect munmap nanosleep open openat pipe poll \
-        pread64 read readlink rt_sigaction select sendto setsid shmat socketpair stat statx tgkill umask uname \
-        unlink wait4 write"
-        .split_whitespace()
-        .collect();
-    profile("SCMP_ACT_ERRNO", &ALL, vec![entry(&known, "SCMP_ACT_ALLOW", &[])])
-}
-
 #[test]
 fn the_dispatch_is_a_tree() {
-    let program = program(&large()).instructions;
-    let deepest = (0..500)
-        .map(|number| run(&program, &Call { audit: Arch::X86_64.audit(), number, args: [0; 6] }).1)
-        .max()
-        .unwrap();
-    assert!(deepest <= 12, "{deepest} steps, {} instructions", program.len());
+    let capabilities = tare_types::specgen::DEFAULT_CAPABILITIES.map(String::from);
+    let profile =
+        tare_types::specgen::default_seccomp(&capabilities, tare_types::specgen::NativeArch::X86_64);
+    let program = program(&profile).instructions;
+    let depth = |number| run(&program, &Call { audit: Arch::X86_64.audit(), number, args: [0; 6] }).1;
+    let deepest = (0..500).map(depth).max().unwrap();
+    assert!(deepest <= 20, "{deepest} steps, {} instructions", program.len());
+    assert!(program.len() <= 270, "{} instructions", program.len());
 }
 
 #[test]
