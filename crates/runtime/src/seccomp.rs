@@ -22,6 +22,8 @@ use arch::NamedArch;
 use assembler::{Assembler, Compare};
 use policy::Entry;
 use rule::{Action, invalid};
+/// `struct sock_filter` of `linux/filter.h`, as the child installs it.
+pub use tare_launch::SockFilter as Instruction;
 use tare_types::InvalidValue;
 use tare_types::spec::LinuxSeccomp;
 
@@ -39,20 +41,6 @@ impl Program {
     pub fn has_listener(&self) -> bool {
         self.flags & FLAG_NEW_LISTENER != 0
     }
-}
-
-/// `struct sock_filter` of `linux/filter.h`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C)]
-pub struct Instruction {
-    /// Operation.
-    pub code: u16,
-    /// Instructions to skip if a comparison holds.
-    pub jt: u8,
-    /// Instructions to skip if it does not.
-    pub jf: u8,
-    /// Constant, offset or distance.
-    pub k: u32,
 }
 
 /// `SECCOMP_FILTER_FLAG_LOG`.

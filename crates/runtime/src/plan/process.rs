@@ -101,7 +101,7 @@ impl ProcessPlan {
 
 impl SeccompPlan {
     fn compile(profile: &LinuxSeccomp) -> Result<Option<Self>> {
-        let program = seccomp::compile(profile, seccomp::Arch::X86_64)
+        let program = seccomp::compile(profile, seccomp::Arch::NATIVE)
             .map_err(|error| Error::invalid("linux.seccomp", error.to_string()))?;
         let Some(program) = program else { return Ok(None) };
         let listener = program
@@ -110,12 +110,7 @@ impl SeccompPlan {
         if listener.as_ref().is_some_and(|(path, _)| path.is_empty()) {
             return Err(Error::invalid("linux.seccomp.listenerPath", "SCMP_ACT_NOTIFY needs it"));
         }
-        let same = |i: &seccomp::Instruction| SockFilter { code: i.code, jt: i.jt, jf: i.jf, k: i.k };
-        Ok(Some(Self {
-            filter: program.instructions.iter().map(same).collect(),
-            flags: program.flags,
-            listener,
-        }))
+        Ok(Some(Self { filter: program.instructions, flags: program.flags, listener }))
     }
 }
 
