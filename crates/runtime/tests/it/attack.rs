@@ -44,6 +44,8 @@ fn cve_2019_5736_the_runtime_s_program_is_out_of_reach() {
     if !able() {
         return;
     }
+    // As the shim and the command do with their first line: a child is a copy of this process until its execve.
+    tare_sys::process::set_not_dumpable().unwrap();
     let bundle = Bundle::new("a5736");
     // The sizes and numbers of what runs: everything must be the container's busybox.
     let script = "own=$(stat -L -c %d:%i /bin/busybox); echo ready; i=0; while [ ! -e /tmp/stop ]; do \
