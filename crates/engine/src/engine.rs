@@ -51,6 +51,7 @@ pub(crate) struct Inner {
     images: ImageState,
     pub(crate) roster: Roster,
     pub(crate) networks: Arc<tare_net::Networks>,
+    pub(crate) launcher: shim::launch::Launcher,
     /// Execs of the Docker door, by id.
     execs: Mutex<HashMap<ExecId, Key>>,
     /// The engine's own tasks; joined at shutdown.
@@ -98,6 +99,7 @@ impl Engine {
             stores,
             images: ImageState::new(&config),
             networks,
+            launcher: shim::launch::Launcher::default(),
             roster: Roster::default(),
             execs: Mutex::default(),
             tracker: TaskTracker::new(),

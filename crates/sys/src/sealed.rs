@@ -35,8 +35,20 @@ pub fn sealed_self() -> Result<OwnedFd> {
     sealed_mount().or_else(|_| sealed_copy())
 }
 
+/// A descriptor of another program that cannot be written through; close-on-exec. For whoever executes it many times.
+///
+/// # Errors
+/// Those of open_tree(2) and mount_setattr(2): no CAP_SYS_ADMIN, an old kernel, no such file.
+pub fn sealed_program(path: &str) -> Result<OwnedFd> {
+    read_only_clone(path)
+}
+
 fn sealed_mount() -> Result<OwnedFd> {
-    let tree = mount::clone_tree("/proc/self/exe", false)?;
+    read_only_clone("/proc/self/exe")
+}
+
+fn read_only_clone(path: &str) -> Result<OwnedFd> {
+    let tree = mount::clone_tree(path, false)?;
     let flags = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID;
     let attr = MountAttr { set: u64::from(flags.bits()), ..MountAttr::default() };
     mount::set_attributes(&tree, false, &attr)?;

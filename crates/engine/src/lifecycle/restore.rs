@@ -15,6 +15,7 @@ use crate::{
         Shim,
         bundle::{Bundle, Facts, TASKS},
         client::Listed,
+        launch,
     },
     state::Status,
     stores::blocking,
@@ -40,6 +41,9 @@ pub(crate) async fn restore(engine: &Engine) -> Result<()> {
     // A panic in one of them is told by its own line; the others count.
     while working.join_next().await.is_some() {}
     let live = engine.inner().roster.all();
+    let addresses: Vec<_> =
+        live.iter().filter_map(|entry| entry.task()).map(|task| task.shim.address.clone()).collect();
+    launch::sweep_sockets(engine.config(), &addresses);
     reconcile_networks(engine, &live).await;
     sweep(engine, &live).await;
     follow_policies(engine, live);

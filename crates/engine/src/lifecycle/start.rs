@@ -13,13 +13,12 @@ use crate::{
     },
     network::EndpointState,
     record::{ContainerRecord, Desired, EngineFields, LastExit},
-    request::RestartPolicy,
-    shim::{attach::Open, bundle::Facts, options},
+    request::{PortMapping, RestartPolicy},
+    shim::{attach::Open, bundle::Facts, options, resolve},
     spec,
     state::Status,
     stores::blocking,
     task::Task,
-    tasks::Stdio,
 };
 use std::sync::Arc;
 use tare_types::{ErrorKind, Mount, SnapshotKey};
@@ -100,42 +99,50 @@ async fn try_start(
     fields: &EngineFields,
 ) -> Result<()> {
     let wanted = connect::wanted_ports(fields)?;
-    let ground = {
+    let chosen = resolve::choose(engine.config(), &record.runtime.name, record.runtime.options.clone())?;
+    let facts = Facts {
+        driven: true,
+        restart_count: entry.live().state.restart_count,
+        stdio: (&options::owned(fields.process.tty)).into(),
+        ..Facts::default()
+    };
+    let making = {
         let (engine, entry, record) = (engine.clone(), entry.clone(), record.clone());
-        blocking("prepare run of container", move || prepare_ground(&engine, &entry, &record)).await?
+        blocking("prepare run of container", move || prepare_ground(&engine, &entry, &record))
+    };
+    let (ground, prepared) = if chosen.native {
+        // The shim comes up while the network is made.
+        let (ground, prepared) =
+            tokio::join!(making, task::prepare_native(engine, &entry.key, facts.clone(), None));
+        (ground, Some(prepared?))
+    } else {
+        (making.await, None)
+    };
+    let ground = match (ground, &prepared) {
+        (Err(error), Some(prepared)) => {
+            task::abandon(engine, &entry.key, &prepared.shim, &prepared.bundle).await;
+            return Err(error);
+        }
+        (ground, _) => ground?,
     };
     let mut endpoint = ground.endpoint;
     let pending = std::mem::take(&mut entry.live().pending);
-    let simple = pending.is_empty() && wanted.is_empty();
+    let simple = pending.is_empty();
     let mut new = NewTask {
         spec: ground.spec,
         runtime: record.runtime.name.clone(),
         options: record.runtime.options.clone(),
         rootfs: ground.rootfs,
-        stdio: Stdio::default(),
-        facts: Facts {
-            driven: true,
-            endpoint: Some(endpoint.clone()),
-            restart_count: entry.live().state.restart_count,
-            ..Facts::default()
-        },
+        stdio: options::stdio(engine, entry, fields, chosen.native),
+        facts,
     };
-    new.stdio = options::stdio(engine, entry, fields, &new)?;
-    let mut prepared = task::prepare(engine, &entry.key, &new).await?;
-    if prepared.shim.native {
-        let log = engine.container_directory(&entry.key);
-        new.options = Some(options::create(&entry.key.id, &log, fields, simple)?);
-    }
-    if !wanted.is_empty()
-        && let Err(error) = connect::publish(engine, entry, &prepared.shim, &mut endpoint, &wanted).await
-    {
-        task::abandon(engine, &entry.key, &prepared.shim, &prepared.bundle).await;
-        return Err(error);
-    }
-    prepared.facts.endpoint = Some(endpoint.clone());
-    prepared.facts.started_at = Some(clock::now());
-    let noted = prepared.bundle.note(&prepared.facts);
-    if let Err(error) = noted {
+    let mut prepared = match prepared {
+        Some(prepared) => prepared,
+        None => task::prepare(engine, &entry.key, &new).await?,
+    };
+    let completed =
+        complete(engine, entry, fields, &mut prepared, &mut new, &mut endpoint, simple, &wanted).await;
+    if let Err(error) = completed {
         task::abandon(engine, &entry.key, &prepared.shim, &prepared.bundle).await;
         return Err(error);
     }
@@ -169,6 +176,31 @@ async fn try_start(
     // Watched only now: an exit must not be told before the start.
     task::show(engine, entry, &task);
     Ok(())
+}
+
+/// What lies between a shim and the container in it: spec, options, ports, and the note of them.
+#[expect(clippy::too_many_arguments, reason = "one step of `try_start`, cut off for its length")]
+async fn complete(
+    engine: &Engine,
+    entry: &Arc<Entry>,
+    fields: &EngineFields,
+    prepared: &mut task::Prepared,
+    new: &mut NewTask,
+    endpoint: &mut EndpointState,
+    simple: bool,
+    wanted: &[PortMapping],
+) -> Result<()> {
+    if prepared.shim.native {
+        prepared.bundle.write_spec(&new.spec)?;
+        let log = engine.container_directory(&entry.key);
+        new.options = Some(options::create(&entry.key.id, &log, fields, simple)?);
+    }
+    if !wanted.is_empty() {
+        connect::publish(engine, entry, &prepared.shim, endpoint, wanted).await?;
+    }
+    prepared.facts.endpoint = Some(endpoint.clone());
+    prepared.facts.started_at = Some(clock::now());
+    prepared.bundle.note(&prepared.facts)
 }
 
 /// Attaches those who wait and lets the program go.

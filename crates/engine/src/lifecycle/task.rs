@@ -10,6 +10,7 @@ use crate::{
         Shim, bootstrap,
         bundle::{Bundle, Facts},
         client::CreateCall,
+        launch,
         resolve::{self, Chosen},
     },
     task::Task,
@@ -37,23 +38,24 @@ pub(crate) struct Prepared {
     pub(crate) facts: Facts,
 }
 
+/// Annotations that put containers into one shim; the shim's own `start` knows how.
+const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
+
 /// Makes the bundle and starts the shim. On failure nothing is left.
 pub(crate) async fn prepare(engine: &Engine, key: &Key, new: &NewTask) -> Result<Prepared> {
-    let config = engine.config();
-    let chosen = resolve::choose(config, &new.runtime, new.options.clone())?;
-    let bundle = Bundle::of(&config.state, key);
-    let mut facts = Facts { binary: chosen.binary.clone(), native: chosen.native, ..new.facts.clone() };
+    let chosen = resolve::choose(engine.config(), &new.runtime, new.options.clone())?;
+    let text = String::from_utf8_lossy(&new.spec);
+    let grouped = GROUPS.iter().any(|name| text.contains(name));
+    let mut facts = new.facts.clone();
     facts.stdio = (&new.stdio).into();
-    match bundle.create(&new.spec, &facts) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            // The turn is ours and there is no task: what lies there is a dead one's.
-            discard(engine, key, &bundle).await;
-            bundle.create(&new.spec, &facts)?;
-        }
-        other => other?,
+    if chosen.native && !grouped {
+        return prepare_native(engine, key, facts, Some(new.spec.clone())).await;
     }
-    let started = bootstrap::start(config, key, &bundle, &chosen).await;
-    let noted = match started {
+    let bundle = Bundle::of(&engine.config().state, key);
+    facts.binary.clone_from(&chosen.binary);
+    facts.native = chosen.native;
+    make_bundle(engine, key, &bundle, Some(&new.spec), &facts).await?;
+    let started = match bootstrap::start(engine.config(), key, &bundle, &chosen).await {
         Ok(shim) => {
             facts.address.clone_from(&shim.address);
             facts.version = shim.version;
@@ -61,10 +63,59 @@ pub(crate) async fn prepare(engine: &Engine, key: &Key, new: &NewTask) -> Result
         }
         Err(error) => Err(error),
     };
-    match noted {
+    finish_prepare(engine, key, bundle, facts, started, &chosen).await
+}
+
+/// As [`prepare`], with Tare's own shim on the short way. Without a spec the caller writes it before the container is
+/// created.
+pub(crate) async fn prepare_native(
+    engine: &Engine,
+    key: &Key,
+    mut facts: Facts,
+    spec: Option<Vec<u8>>,
+) -> Result<Prepared> {
+    let config = engine.config();
+    let bundle = Bundle::of(&config.state, key);
+    facts.binary.clone_from(&config.shim);
+    facts.native = true;
+    facts.version = launch::VERSION;
+    // Known before the shim is: a daemon that comes back finds it by this.
+    facts.address = launch::socket_path(config)?;
+    make_bundle(engine, key, &bundle, spec.as_deref(), &facts).await?;
+    let started = launch::launch(engine, key, &bundle, &facts.address).await.map(Arc::new);
+    let chosen = Chosen { binary: config.shim.clone(), native: true, options: None };
+    finish_prepare(engine, key, bundle, facts, started, &chosen).await
+}
+
+async fn make_bundle(
+    engine: &Engine,
+    key: &Key,
+    bundle: &Bundle,
+    spec: Option<&[u8]>,
+    facts: &Facts,
+) -> Result<()> {
+    match bundle.create(spec, facts) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            // The turn is ours and there is no task: what lies there is a dead one's.
+            discard(engine, key, bundle).await;
+            bundle.create(spec, facts)
+        }
+        other => other,
+    }
+}
+
+async fn finish_prepare(
+    engine: &Engine,
+    key: &Key,
+    bundle: Bundle,
+    facts: Facts,
+    started: Result<Arc<Shim>>,
+    chosen: &Chosen,
+) -> Result<Prepared> {
+    match started {
         Ok(shim) => Ok(Prepared { bundle, shim, facts }),
         Err(error) => {
-            clean_up(engine, key, &bundle, &chosen).await;
+            clean_up(engine, key, &bundle, chosen).await;
             Err(error)
         }
     }

@@ -94,7 +94,8 @@ impl Bundle {
     /// Makes it with `config.json`, an empty `rootfs` and the first facts. What a dead task left there is replaced.
     ///
     /// The bundle is 0700: a user of the host must not reach a container's files. Its parents are 0711.
-    pub(crate) fn create(&self, spec: &[u8], facts: &Facts) -> Result<()> {
+    /// Without a spec [`Bundle::write_spec`] follows.
+    pub(crate) fn create(&self, spec: Option<&[u8]>, facts: &Facts) -> Result<()> {
         let make = |path: &Path, mode| fs::DirBuilder::new().mode(mode).create(path);
         let made = match make(&self.path, 0o700) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -108,13 +109,20 @@ impl Bundle {
         let fill = || -> Result<()> {
             let rootfs = self.path.join("rootfs");
             make(&rootfs, 0o711).map_err(|error| failed("create", &rootfs, error))?;
-            write(&self.path.join("config.json"), spec)?;
+            if let Some(spec) = spec {
+                self.write_spec(spec)?;
+            }
             self.note(facts)
         };
         fill().inspect_err(|_| {
             // The first error counts; what stays is removed at the next start of the daemon.
             self.remove().unwrap_or_default();
         })
+    }
+
+    /// Writes `config.json`.
+    pub(crate) fn write_spec(&self, spec: &[u8]) -> Result<()> {
+        write(&self.path.join("config.json"), spec)
     }
 
     /// Replaces the facts.
@@ -190,9 +198,9 @@ mod tests {
         let key = Key::new(&Namespace::default_namespace(), &ContainerId::new("a").unwrap());
         let bundle = Bundle::of(state.path(), &key);
         let mut facts = Facts { binary: "/bin/shim".into(), ..Facts::default() };
-        bundle.create(b"{}", &facts).unwrap();
+        bundle.create(Some(b"{}"), &facts).unwrap();
         assert_eq!(fs::metadata(bundle.path()).unwrap().permissions().mode() & 0o777, 0o700);
-        assert_eq!(bundle.create(b"{}", &facts).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(bundle.create(Some(b"{}"), &facts).unwrap_err().kind(), ErrorKind::AlreadyExists);
         facts.restart_count = 3;
         bundle.note(&facts).unwrap();
         assert_eq!(bundle.facts().unwrap(), facts);

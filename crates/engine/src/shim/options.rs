@@ -1,8 +1,8 @@
 //! What the engine tells a shim beside the bundle: where the streams of a driven container go.
 
 use crate::{
-    Any, Engine, Error, Result, entry::Entry, exec::ExecRequest, lifecycle::task::NewTask,
-    record::EngineFields, request::LogConfig, shim::resolve, tasks::Stdio,
+    Any, Engine, Error, Result, entry::Entry, exec::ExecRequest, record::EngineFields, request::LogConfig,
+    tasks::Stdio,
 };
 use prost::Message;
 use std::path::Path;
@@ -23,16 +23,15 @@ pub(crate) fn log_name(id: &ContainerId) -> String {
 }
 
 /// The streams of a driven container's first process.
-pub(crate) fn stdio(engine: &Engine, entry: &Entry, fields: &EngineFields, new: &NewTask) -> Result<Stdio> {
-    let chosen = resolve::choose(engine.config(), &new.runtime, new.options.clone())?;
-    if chosen.native {
-        return Ok(owned(fields.process.tty));
+pub(crate) fn stdio(engine: &Engine, entry: &Entry, fields: &EngineFields, native: bool) -> Stdio {
+    if native {
+        return owned(fields.process.tty);
     }
     // A foreign shim hands the streams to Tare's binary, which writes the same log.
     let file = engine.container_directory(&entry.key).join(log_name(&entry.key.id));
     let writer = format!("binary://{}?-log-json-file={}", engine.config().shim.display(), file.display());
     let stdout = if fields.log.driver == "none" { String::new() } else { writer };
-    Ok(Stdio { stdin: String::new(), stderr: stdout.clone(), stdout, terminal: fields.process.tty })
+    Stdio { stdin: String::new(), stderr: stdout.clone(), stdout, terminal: fields.process.tty }
 }
 
 /// Streams that the shim owns.
