@@ -64,7 +64,7 @@ async fn load(engine: &Engine) -> Result<()> {
 }
 
 /// Bundles below the state directory. A directory that is no bundle of ours is left alone.
-fn find_bundles(state: &Path) -> Vec<Key> {
+pub(crate) fn find_bundles(state: &Path) -> Vec<Key> {
     let names = |path: &Path| -> Vec<String> {
         let entries = fs::read_dir(path).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
