@@ -32,10 +32,12 @@ pub(crate) fn assume(child: &Child<'_>, op: &IdentityOp<'_>) -> Outcome {
     let uid = Uid::from_raw(op.uid);
     rustix::thread::set_thread_res_uid(uid, uid, uid).at(Call::Setresuid)?;
     rustix::thread::set_keep_capabilities(false).at(Call::Prctl)?;
+    // What the runtime does not have itself it cannot give; the specification wants that tolerated.
+    let own = rustix::thread::capabilities(None).at(Call::Capset)?.permitted;
     let sets = CapabilitySets {
-        effective: CapabilitySet::from_bits_retain(op.effective),
-        permitted: CapabilitySet::from_bits_retain(op.permitted),
-        inheritable: CapabilitySet::from_bits_retain(op.inheritable),
+        effective: CapabilitySet::from_bits_retain(op.effective) & own,
+        permitted: CapabilitySet::from_bits_retain(op.permitted) & own,
+        inheritable: CapabilitySet::from_bits_retain(op.inheritable) & own,
     };
     rustix::thread::set_capabilities(None, sets).at(Call::Capset)?;
     raw::ambient(None).at(Call::Prctl)?;

@@ -315,12 +315,14 @@ fn root_file_system<'a>(
     let change = if no_pivot { Op::MoveRoot } else { Op::PivotRoot };
     // The host's mounts must not receive what is mounted here.
     ops.push(Op::Propagation(plan.propagation.before));
-    // Set-up after the change of root cannot touch the host, whatever the image's links say. Hooks are the
-    // exception: they are promised the host's root, and the container's at its path.
-    if let Some(path) = &prepared.hook_root {
-        ops.push(Op::AttachRoot(Some(path)));
-    } else {
-        ops.extend([Op::AttachRoot(None), change]);
+    // Set-up after the change of root cannot touch the host, whatever the image's links say. There are two
+    // exceptions: hooks are promised the host's root, and the container's at its path; and in a user namespace
+    // procfs and sysfs can be mounted only while another instance is in sight. Then it is the descriptor of the
+    // root, below which everything is resolved, that keeps the set-up inside.
+    let late = prepared.hook_root.is_some() || plan.namespaces.is_new(Kind::User);
+    ops.push(Op::AttachRoot(prepared.hook_root.as_deref()));
+    if !late {
+        ops.push(change);
     }
     ops.push(Op::Umask(0));
     for ((mount, made), prepared) in plan.mounts.iter().zip(&parts.mounts).zip(&prepared.trees) {
@@ -348,6 +350,8 @@ fn root_file_system<'a>(
             ops.push(Op::Rendezvous(Stage::Hooks(wait)));
         }
         ops.extend(parts.container_hooks.iter().map(Op::Hook));
+    }
+    if late {
         ops.push(change);
     }
     if plan.propagation.after != 0 {
