@@ -112,6 +112,8 @@ impl Engine {
         // Not in the tracker's engine reference cycle: it ends with the token.
         engine.inner.tracker.spawn(async move { shim::listener::serve(listener, &serving, stop).await });
         lifecycle::restore::restore(&engine).await?;
+        let schedule = crate::images::run_schedule(engine.downgrade(), engine.inner.stop.clone());
+        engine.inner.tracker.spawn(schedule);
         engine.prepare_networks();
         Ok(engine)
     }

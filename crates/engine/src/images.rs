@@ -19,6 +19,7 @@ mod remove;
 mod state;
 mod unpack;
 
+pub(crate) use gc::run_schedule;
 pub(crate) use plan::remove_leftovers;
 pub(crate) use state::ImageState;
 

@@ -31,11 +31,6 @@ pub trait Puller {
     /// # Errors
     /// When the pull fails.
     fn pull(&mut self, reference: &str) -> Result<Sample>;
-    /// Removes all of it again.
-    ///
-    /// # Errors
-    /// When something of it stays.
-    fn clean(&mut self, reference: &str) -> Result<()>;
 }
 
 /// The middle one.

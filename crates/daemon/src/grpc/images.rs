@@ -185,18 +185,27 @@ impl wire::images_server::Images for Door {
                 }
                 Some(true) => {}
             }
-            if asked.sync {
-                stores.collector().collect(convert::now()).map_err(convert::store)?;
-            }
             Ok(())
         })
         .await?;
+        self.collect(asked.sync).await?;
         self.publish_image(&namespace, Body::ImageDeleted { name: asked.name });
         Ok(Response::new(()))
     }
 }
 
 impl Door {
+    /// What the removed object kept goes: before the answer, or soon.
+    pub(super) async fn collect(&self, sync: bool) -> Result<(), Status> {
+        match sync {
+            true => self.engine.collect_garbage().await.map(|_| ()).map_err(convert::engine),
+            false => {
+                self.engine.request_garbage_collection();
+                Ok(())
+            }
+        }
+    }
+
     fn publish_image(&self, namespace: &tare_types::Namespace, body: Body) {
         self.engine.events().publish(namespace, convert::now(), body, Arc::default());
     }

@@ -93,12 +93,11 @@ impl wire::leases_server::Leases for Door {
             if !known {
                 return Err(convert::status(ErrorKind::NotFound, &format!("lease {:?}", id.as_str())));
             }
-            if asked.sync {
-                stores.collector().collect(convert::now()).map_err(convert::store)?;
-            }
-            Ok(Response::new(()))
+            Ok(())
         })
-        .await
+        .await?;
+        self.collect(asked.sync).await?;
+        Ok(Response::new(()))
     }
 
     async fn list(

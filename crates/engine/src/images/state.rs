@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 use tare_registry::{Client, ClientOptions};
-use tokio::sync::{Mutex as AsyncMutex, Semaphore, watch};
+use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore, watch};
 
 /// How many parsed images are kept.
 const CACHE_LIMIT: usize = 512;
@@ -34,6 +34,8 @@ pub(crate) struct ImageState {
     cache: Mutex<HashMap<(Namespace, Digest), Arc<Loaded>>>,
     /// One garbage collection at a time.
     pub(super) collecting: AsyncMutex<()>,
+    /// Wakes the collector.
+    pub(super) garbage: Notify,
 }
 
 impl ImageState {
@@ -50,6 +52,7 @@ impl ImageState {
             running: Mutex::default(),
             cache: Mutex::default(),
             collecting: AsyncMutex::default(),
+            garbage: Notify::new(),
         }
     }
 

@@ -74,10 +74,6 @@ impl Puller for Containerd {
         let (after, peak_kib) = usage_of(self.child.id());
         Ok(Sample { wall, peak_kib, cpu: after.saturating_sub(before) })
     }
-
-    fn clean(&mut self, reference: &str) -> Result<()> {
-        self.run(&["images", "rm", "--sync", reference])
-    }
 }
 
 impl Drop for Containerd {

@@ -82,10 +82,6 @@ impl Puller for Tared {
         let (after, peak_kib) = usage_of(self.child.id());
         Ok(Sample { wall, peak_kib, cpu: after.saturating_sub(before) })
     }
-
-    fn clean(&mut self, reference: &str) -> Result<()> {
-        self.request("DELETE", &format!("/images/{reference}?force=1")).map(|_| ())
-    }
 }
 
 impl Drop for Tared {

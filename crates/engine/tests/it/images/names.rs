@@ -119,3 +119,21 @@ async fn a_container_holds_its_image() {
     assert!(images.get(&namespace(), &name).await.is_err());
     assert!(metadata.read().unwrap().container(&namespace(), &row.id).unwrap().is_some());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nothing_keeps_is_collected_on_request() {
+    let fixture = Fixture::new().await;
+    let stores = fixture.engine.stores();
+    let digest = tare_types::Digest::of_bytes(b"nobody's");
+    let now = tare_types::Timestamp::new(1, 0);
+    let options = tare_store::IngestOptions { reference: "x", expected: None, total: 0, lease: None, now };
+    let mut ingest = stores.content.ingest(&namespace(), &options).unwrap();
+    ingest.write(b"nobody's").unwrap();
+    ingest.commit(0, Some(&digest), Default::default(), now).unwrap();
+    fixture.engine.request_garbage_collection();
+    let begun = std::time::Instant::now();
+    while stores.content.stat(&namespace(), &digest).is_ok() {
+        assert!(begun.elapsed().as_secs() < 10, "it is collected");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
