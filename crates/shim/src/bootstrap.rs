@@ -33,11 +33,12 @@ pub(crate) fn start(args: &Args) -> Result<(), String> {
     let path = socket::path(args, &group, socket_dir.as_deref());
     let address = format!("unix://{}", path.display());
     if let Some(listener) = socket::listen(&path)?
-        && let Err(error) = spawn_server(args, &group, listener) {
-            // Nobody will ever answer there.
-            std::fs::remove_file(&path).unwrap_or_default();
-            return Err(error);
-        }
+        && let Err(error) = spawn_server(args, &group, listener)
+    {
+        // Nobody will ever answer there.
+        std::fs::remove_file(&path).unwrap_or_default();
+        return Err(error);
+    }
     // containerd up to 1.7 finds a running shim again by this file.
     std::fs::write("address", &address).map_err(|error| format!("write address file: {error}"))?;
     let answer = speech.answer(&address);

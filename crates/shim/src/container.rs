@@ -93,7 +93,8 @@ impl Container {
 
     /// Watches memory, in place of an earlier watch; `None` ends it.
     pub(crate) fn set_oom_watch(&self, watch: Option<AbortHandle>) {
-        let before = std::mem::replace(&mut *self.oom_watch.lock().unwrap_or_else(PoisonError::into_inner), watch);
+        let before =
+            std::mem::replace(&mut *self.oom_watch.lock().unwrap_or_else(PoisonError::into_inner), watch);
         if let Some(before) = before {
             before.abort();
         }

@@ -68,11 +68,12 @@ impl Shim {
             pid: pid.max(0) as u32,
         });
         if options.start
-            && let Err(status) = self.start(&container, "").await {
-                // The start's error is the one to report; a container that ended by itself is forgotten too.
-                self.discard(&container).await;
-                return Err(status);
-            }
+            && let Err(status) = self.start(&container, "").await
+        {
+            // The start's error is the one to report; a container that ended by itself is forgotten too.
+            self.discard(&container).await;
+            return Err(status);
+        }
         Ok(pid.max(0) as u32)
     }
 

@@ -40,7 +40,10 @@ pub(crate) fn watch(shim: &Arc<Shim>, container: &Arc<Container>) -> Option<Abor
     let events = Watched(container.cgroup.oom_events().ok()?);
     // Version 2 signals by POLLPRI, version 1 by a readable eventfd.
     let interest = Interest::READABLE | Interest::PRIORITY;
-    #[expect(deprecated, reason = "the new form is unsafe; the watch keeps its descriptor until it is dropped")]
+    #[expect(
+        deprecated,
+        reason = "the new form is unsafe; the watch keeps its descriptor until it is dropped"
+    )]
     let events = AsyncFd::with_interest(events, interest).ok()?;
     let (shim, container) = (Arc::downgrade(shim), Arc::downgrade(container));
     Some(tokio::spawn(watch_events(events, shim, container)).abort_handle())

@@ -132,10 +132,12 @@ impl Shim {
             self.tell_oom(&container);
         }
         let init = process.exec_id.is_empty();
-        if init && container.kill_all_on_exit
-            && let Err(error) = container.runtime().kill_all(9) {
-                self.diagnostics.warn(format!("end all processes of container {}: {error}", container.id));
-            }
+        if init
+            && container.kill_all_on_exit
+            && let Err(error) = container.runtime().kill_all(9)
+        {
+            self.diagnostics.warn(format!("end all processes of container {}: {error}", container.id));
+        }
         process.stopped(exited, killed && container.oom.ever());
         let id = if init { container.id.clone() } else { process.exec_id.clone() };
         self.events.publish(&TaskExit {

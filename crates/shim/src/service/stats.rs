@@ -23,8 +23,9 @@ pub(super) fn metrics(container: &Container) -> Result<Any, Status> {
         return Err(Status::new(ErrorKind::FailedPrecondition, message));
     }
     let directory = |controller: &str| cgroup.directory(controller).map(str::to_owned);
-    let usage = Usage::read_directories(cgroup.is_v2(), directory)
-        .map_err(|error| Status::new(ErrorKind::Internal, format!("read usage of {:?}: {error}", container.id)))?;
+    let usage = Usage::read_directories(cgroup.is_v2(), directory).map_err(|error| {
+        Status::new(ErrorKind::Internal, format!("read usage of {:?}: {error}", container.id))
+    })?;
     // A cgroup that ends meanwhile has no kills left to tell.
     let kills = cgroup.oom_kills().unwrap_or(0);
     let (name, value) = if cgroup.is_v2() {
