@@ -15,7 +15,7 @@ use crate::{
         Shim,
         bundle::{Bundle, Facts, TASKS},
         client::Listed,
-        launch,
+        diagnostics, launch,
     },
     state::Status,
     stores::blocking,
@@ -127,6 +127,8 @@ async fn reconnect(engine: &Engine, key: &Key, facts: &Facts) -> Result<(Shim, V
         let detail = "it was being started when the daemon ended";
         return Err(Error::new(ErrorKind::Unavailable, "reconnect to", "shim", key.to_string(), detail));
     }
+    let bundle = Bundle::of(&engine.config().state, key);
+    let diagnostics = (!facts.native).then(|| diagnostics::follow(key, &bundle)).transpose()?;
     let connecting = async {
         let shim = Shim::connect(
             key,
@@ -137,6 +139,7 @@ async fn reconnect(engine: &Engine, key: &Key, facts: &Facts) -> Result<(Shim, V
             engine.config().limits.shim_call,
         )
         .await?;
+        let shim = shim.followed_by(diagnostics);
         let processes = if shim.native {
             shim.processes(&key.id).await?
         } else {

@@ -1,7 +1,7 @@
 //! Starting a shim, and cleaning up with the shim's binary when its process died: containerd's bootstrap of shims
 //! (`SHIM -namespace … -address … -id … start|delete`).
 
-use super::{Shim, bundle::Bundle, client::failed, convert, resolve::Chosen};
+use super::{Shim, bundle::Bundle, client::failed, convert, diagnostics, resolve::Chosen};
 use crate::{Any, EngineConfig, Error, Result, key::Key, tasks::ProcessExit};
 use prost::Message;
 use serde::Deserialize;
@@ -31,14 +31,16 @@ pub(crate) async fn start(
     chosen: &Chosen,
 ) -> Result<Shim> {
     let deadline = config.limits.shim_start;
+    let diagnostics = (!chosen.native).then(|| diagnostics::follow(key, bundle)).transpose()?;
     let starting = async {
         let output = run(config, key, bundle, &chosen.binary, "start", chosen.options.as_ref()).await?;
         let started = parse(&output).map_err(|detail| {
             Error::new(ErrorKind::Internal, "start", "shim", chosen.binary.display().to_string(), detail)
         })?;
         let address = PathBuf::from(started.address.strip_prefix("unix://").unwrap_or(&started.address));
-        Shim::connect(key, &chosen.binary, chosen.native, &address, started.version, config.limits.shim_call)
-            .await
+        let (binary, native, version) = (&chosen.binary, chosen.native, started.version);
+        let shim = Shim::connect(key, binary, native, &address, version, config.limits.shim_call).await?;
+        Ok(shim.followed_by(diagnostics))
     };
     tokio::time::timeout(deadline, starting).await.unwrap_or_else(|_| Err(late("start", chosen, deadline)))
 }

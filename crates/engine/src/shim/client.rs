@@ -1,6 +1,6 @@
 //! One shim, spoken to over ttrpc. Every call that does not wait for a container has a deadline.
 
-use super::convert;
+use super::{convert, diagnostics::Diagnostics};
 use crate::{
     Any, Error, Result,
     key::Key,
@@ -37,6 +37,8 @@ pub(crate) struct Shim {
     pub(crate) address: PathBuf,
     /// Version of its Task service: 2 or 3.
     pub(crate) version: u32,
+    /// What it says beside its answers, where it is a foreign one.
+    _diagnostics: Option<Diagnostics>,
     client: Client,
     service: &'static str,
     deadline: Duration,
@@ -105,10 +107,16 @@ impl Shim {
             native,
             address: address.to_path_buf(),
             version,
+            _diagnostics: None,
             client,
             service,
             deadline,
         }
+    }
+
+    /// With the task that reads what the shim says; it ends with the connection.
+    pub(crate) fn followed_by(self, diagnostics: Option<Diagnostics>) -> Self {
+        Self { _diagnostics: diagnostics, ..self }
     }
 
     fn options(&self, timeout: Option<Duration>) -> CallOptions {
