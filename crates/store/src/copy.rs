@@ -14,8 +14,11 @@ use std::{
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Copies what is in `from` into the empty directory `to`, and the attributes of `from` itself.
-pub(crate) fn copy_tree(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
+/// Copies what is in `from` into the empty directory `to`, and the attributes of `from` itself. No link is followed.
+///
+/// # Errors
+/// Those of the file system, with the path below `from`.
+pub fn copy_tree(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
     let mut copier = Copier { links: HashMap::new() };
     copier
         .directory(from.as_fd(), to.as_fd(), Vec::new())

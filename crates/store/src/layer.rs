@@ -18,7 +18,7 @@ mod path;
 mod pipeline;
 mod settle;
 
-pub use applier::{Applied, ApplyOptions, LayerApplier, WhiteoutFormat, apply};
+pub use applier::{Applied, ApplyOptions, LayerApplier, UnpackOptions, WhiteoutFormat, apply};
 pub use archive::ArchiveWriter;
 pub use diff::{Written, write_changes, write_upper};
 pub use limits::Limits;

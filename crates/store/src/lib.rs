@@ -22,6 +22,15 @@ pub mod snapshot;
 mod sync;
 mod tar;
 
+/// Whole trees by descriptors.
+pub mod tree {
+    pub use crate::{
+        copy::copy_tree,
+        remove::{remove_tree, remove_tree_bytes},
+        snapshot::usage_of,
+    };
+}
+
 pub use content::{BlobReader, ContentStore, Ingest, IngestOptions, IngestStatus, SealedBlob};
 pub use error::{Error, Result};
 pub use filters::Filters;

@@ -15,13 +15,19 @@ const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Removes `name` below `parent` with everything in it. It is no error when it does not exist. Never leaves the
-/// file system that the tree is on: a mount inside is an error (`FailedPrecondition`).
-pub(crate) fn remove_tree(parent: BorrowedFd<'_>, name: &str) -> Result<()> {
+/// file system that the tree is on: a mount inside is an error.
+///
+/// # Errors
+/// Those of the file system.
+pub fn remove_tree(parent: BorrowedFd<'_>, name: &str) -> Result<()> {
     remove_tree_bytes(parent, name.as_bytes())
 }
 
 /// The same for a name of any bytes. It must be one component.
-pub(crate) fn remove_tree_bytes(parent: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+///
+/// # Errors
+/// Those of the file system.
+pub fn remove_tree_bytes(parent: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
     let shown = String::from_utf8_lossy(name);
     let failed = |errno: Errno| Error::io("remove", &shown, errno);
     let text = CString::new(name).map_err(|_| Error::invalid("remove", &shown, "the name holds a NUL"))?;

@@ -19,6 +19,7 @@ mod usage;
 
 pub use directories::Removed;
 pub(crate) use directories::make_private;
+pub use usage::of_directory as usage_of;
 pub use native::Native;
 pub use overlay::{Overlay, OverlayOptions};
 pub use types::{ApplyTarget, CommitOptions, Kind, PrepareRequest, SnapshotInfo, Staged, Usage};

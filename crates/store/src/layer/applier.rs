@@ -16,6 +16,8 @@ pub enum WhiteoutFormat {
     },
     /// The directory holds the parent's content: names are removed from it.
     Remove,
+    /// An ordinary archive: names that look like deletions are names.
+    Literal,
 }
 
 /// How a layer is applied.
@@ -23,6 +25,19 @@ pub enum WhiteoutFormat {
 pub struct ApplyOptions {
     /// How deletions are written.
     pub whiteouts: WhiteoutFormat,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// How an ordinary archive is unpacked into a container's file system (`docker cp`).
+#[derive(Debug, Clone)]
+pub struct UnpackOptions {
+    /// Directory that takes the archive, from the root. Links in it and below are followed within the root.
+    pub base: Vec<u8>,
+    /// Owner and group of everything, instead of the archive's.
+    pub owner: Option<(u32, u32)>,
+    /// Refuse to replace a directory by something else, and the reverse.
+    pub keep_kinds: bool,
     /// Bounds.
     pub limits: Limits,
 }
@@ -65,6 +80,16 @@ impl LayerApplier {
         Ok(Self { inflater: Inflater::new(), unpacker: Unpacker::new(root, options)?, compressed: 0 })
     }
 
+    /// An applier of an ordinary archive: the root may be in use meanwhile.
+    ///
+    /// # Errors
+    /// `NotFound` when the base does not exist, `InvalidArgument` when it is no directory or has a `..`.
+    pub fn for_archive(root: OwnedFd, options: UnpackOptions) -> Result<Self> {
+        let limits = options.limits;
+        let extractor = Extractor::for_archive(root, options)?;
+        Ok(Self { inflater: Inflater::new(), unpacker: Unpacker::with(extractor, limits), compressed: 0 })
+    }
+
     /// The next compressed bytes.
     ///
     /// # Errors
@@ -103,13 +128,12 @@ pub(super) struct Unpacker {
 
 impl Unpacker {
     fn new(root: OwnedFd, options: ApplyOptions) -> Result<Self> {
-        Ok(Self {
-            hasher: Sha256::new(),
-            parser: Parser::new(),
-            extractor: Extractor::new(root, options.whiteouts, options.limits)?,
-            limits: options.limits,
-            size: 0,
-        })
+        let extractor = Extractor::new(root, options.whiteouts, options.limits)?;
+        Ok(Self::with(extractor, options.limits))
+    }
+
+    fn with(extractor: Extractor, limits: Limits) -> Self {
+        Self { hasher: Sha256::new(), parser: Parser::new(), extractor, limits, size: 0 }
     }
 
     /// The next bytes of the archive, which came out of `compressed` bytes so far.

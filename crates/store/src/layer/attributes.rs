@@ -31,9 +31,9 @@ impl Creator {
     }
 
     /// The owner that must be set on a new file, if any.
-    pub(super) fn owner(&self, entry: &Entry, parent_sets_group: bool) -> Option<(Uid, Gid)> {
-        let right = entry.uid == self.uid && entry.gid == self.gid && !parent_sets_group;
-        (!right).then(|| (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid)))
+    pub(super) fn owner(&self, uid: u32, gid: u32, parent_sets_group: bool) -> Option<(Uid, Gid)> {
+        let right = uid == self.uid && gid == self.gid && !parent_sets_group;
+        (!right).then(|| (Uid::from_raw(uid), Gid::from_raw(gid)))
     }
 
     /// Mode to create with: no set-id bit before the owner is right.

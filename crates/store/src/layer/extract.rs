@@ -3,7 +3,7 @@
 //! System calls per small file: openat, write, utimensat, close. Owner and mode are set only where creation did not.
 
 use super::{
-    Limits, WhiteoutFormat,
+    Limits, UnpackOptions, WhiteoutFormat,
     attributes::{Creator, set_xattrs, set_xattrs_with, timestamps},
     parents::{Parent, Parents},
     path,
@@ -15,7 +15,7 @@ use crate::{
     tar::{Entry, EntryKind, Fault, Visitor},
 };
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, Timestamps, XattrFlags},
+    fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Timestamps, Uid, XattrFlags},
     io::Errno,
 };
 use std::{
@@ -52,6 +52,10 @@ pub(super) struct Extractor {
     declared: u64,
     path: Vec<u8>,
     target: Vec<u8>,
+    /// What every name of the archive is below; a layer's is the root.
+    base: Vec<u8>,
+    owner: Option<(u32, u32)>,
+    keep_kinds: bool,
 }
 
 #[derive(Debug)]
@@ -76,7 +80,12 @@ impl Visitor for Extractor {
     fn begin(&mut self, entry: &Entry) -> Result<()> {
         self.check_limits(entry)?;
         let mut clean = std::mem::take(&mut self.path);
-        let outcome = path::clean(&entry.path, &mut clean).and_then(|()| self.make(entry, &clean));
+        let outcome = path::clean(&entry.path, &mut clean).and_then(|()| {
+            if !self.base.is_empty() && !clean.is_empty() {
+                clean.splice(0..0, self.base.iter().copied().chain([b'/']));
+            }
+            self.make(entry, &clean)
+        });
         self.path = clean;
         outcome
     }
@@ -129,7 +138,22 @@ impl Extractor {
             declared: 0,
             path: Vec::new(),
             target: Vec::new(),
+            base: Vec::new(),
+            owner: None,
+            keep_kinds: false,
         })
+    }
+
+    /// For an ordinary archive below a directory that exists.
+    pub(super) fn for_archive(root: OwnedFd, options: UnpackOptions) -> Result<Self> {
+        let mut extractor = Self::new(root, WhiteoutFormat::Literal, options.limits)?;
+        path::clean(&options.base, &mut extractor.base)?;
+        if extractor.parents.find(&extractor.base)?.is_none() {
+            return Err(Error::not_found("unpack into", path::show(&options.base)));
+        }
+        extractor.owner = options.owner;
+        extractor.keep_kinds = options.keep_kinds;
+        Ok(extractor)
     }
 
     /// Sets the times of directories, deepest first. One that was replaced meanwhile is left alone.
@@ -173,6 +197,9 @@ impl Extractor {
             return Ok(());
         }
         let (above, name) = path::split(clean);
+        if self.whiteouts == WhiteoutFormat::Literal {
+            return self.make_entry(entry, clean);
+        }
         if clean.starts_with(AUFS) && clean != OPAQUE {
             return Ok(());
         }
@@ -185,6 +212,11 @@ impl Extractor {
         if let Some(hidden) = name.strip_prefix(WHITEOUT) {
             return self.whiteout(above, hidden);
         }
+        self.make_entry(entry, clean)
+    }
+
+    fn make_entry(&mut self, entry: &Entry, clean: &[u8]) -> Result<()> {
+        let (above, name) = path::split(clean);
         let parent = self.parents.get(above)?;
         match entry.kind {
             EntryKind::File => self.file(entry, parent, name)?,
@@ -226,7 +258,7 @@ impl Extractor {
         let plain = is_new
             && entry.xattrs.is_empty()
             && !hides
-            && self.creator.owner(entry, parent.set_group).is_none()
+            && self.new_owner(entry, parent.set_group).is_none()
             && !self.creator.needs_mode(entry, parent.set_group);
         if !plain {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -234,9 +266,8 @@ impl Extractor {
             if is_new {
                 self.finish_inode(entry, &fd, parent.set_group)?;
             } else {
-                let (uid, gid) = (entry.uid, entry.gid);
-                let owner = Some(rustix::fs::Uid::from_raw(uid));
-                rustix::fs::fchown(&fd, owner, Some(rustix::fs::Gid::from_raw(gid))).map_err(failed)?;
+                let (uid, gid) = self.owner.unwrap_or((entry.uid, entry.gid));
+                rustix::fs::fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(failed)?;
                 rustix::fs::fchmod(&fd, Mode::from_raw_mode(entry.mode)).map_err(failed)?;
                 set_xattrs(entry, fd.as_fd()).map_err(failed)?;
             }
@@ -256,6 +287,9 @@ impl Extractor {
     fn hard_link(&mut self, entry: &Entry, parent: &Parent, clean: &[u8], name: &[u8]) -> Result<()> {
         let mut target = std::mem::take(&mut self.target);
         path::clean(&entry.link, &mut target)?;
+        if !self.base.is_empty() && !target.is_empty() {
+            target.splice(0..0, self.base.iter().copied().chain([b'/']));
+        }
         if target.is_empty() || target == clean {
             return Err(Error::invalid("apply layer", "", "a hard link to a directory or to itself"));
         }
@@ -278,7 +312,7 @@ impl Extractor {
         };
         let outcome = match linked {
             Ok(()) => Ok(()),
-            Err(Errno::NOENT) if self.made.is_none() => {
+            Err(Errno::NOENT) if matches!(self.whiteouts, WhiteoutFormat::Overlay { .. }) => {
                 self.deferred.push((clean.to_vec(), target.clone()));
                 Ok(())
             }
@@ -322,9 +356,15 @@ impl Extractor {
         Ok(())
     }
 
+    /// The owner that must be set on something new, if any.
+    fn new_owner(&self, entry: &Entry, parent_sets_group: bool) -> Option<(Uid, Gid)> {
+        let (uid, gid) = self.owner.unwrap_or((entry.uid, entry.gid));
+        self.creator.owner(uid, gid, parent_sets_group)
+    }
+
     /// Owner, mode and xattrs of an open file or directory.
     fn finish_inode(&self, entry: &Entry, fd: &OwnedFd, parent_sets_group: bool) -> Result<()> {
-        if let Some((uid, gid)) = self.creator.owner(entry, parent_sets_group) {
+        if let Some((uid, gid)) = self.new_owner(entry, parent_sets_group) {
             rustix::fs::fchown(fd, Some(uid), Some(gid)).map_err(failed)?;
         }
         if self.creator.needs_mode(entry, parent_sets_group) {
@@ -335,7 +375,7 @@ impl Extractor {
 
     /// Owner, xattrs and times of what cannot be opened.
     fn finish_special(&self, entry: &Entry, parent: &Parent, name: &[u8]) -> Result<()> {
-        if let Some((uid, gid)) = self.creator.owner(entry, parent.set_group) {
+        if let Some((uid, gid)) = self.new_owner(entry, parent.set_group) {
             rustix::fs::chownat(&parent.fd, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(failed)?;
         }
@@ -406,7 +446,7 @@ impl Extractor {
         let name = match self.whiteouts {
             WhiteoutFormat::Overlay { userxattr: true } => "user.overlay.opaque",
             WhiteoutFormat::Overlay { userxattr: false } => "trusted.overlay.opaque",
-            WhiteoutFormat::Remove => return Ok(()),
+            WhiteoutFormat::Remove | WhiteoutFormat::Literal => return Ok(()),
         };
         rustix::fs::fsetxattr(directory, name, b"y", XattrFlags::empty()).map_err(failed)
     }
@@ -430,6 +470,14 @@ impl Extractor {
     fn clear(&mut self, parent: &Parent, name: &[u8], keep_directory: bool) -> Result<Cleared> {
         let stat = rustix::fs::statat(&parent.fd, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
         let kind = FileType::from_raw_mode(stat.st_mode);
+        if self.keep_kinds && (kind == FileType::Directory) != keep_directory {
+            let shown = path::show(name);
+            let detail = match keep_directory {
+                true => format!("cannot overwrite non-directory {shown} with directory"),
+                false => format!("cannot overwrite directory {shown} with non-directory"),
+            };
+            return Err(Error::invalid("unpack", "", detail));
+        }
         if kind == FileType::Directory {
             if keep_directory {
                 return Ok(Cleared::Directory);
@@ -441,11 +489,15 @@ impl Extractor {
         if matches!(kind, FileType::Directory | FileType::Symlink) {
             self.parents.forget();
         }
-        match kind == FileType::CharacterDevice && stat.st_rdev == 0 && self.made.is_none() {
+        match is_whiteout(kind, stat.st_rdev) && matches!(self.whiteouts, WhiteoutFormat::Overlay { .. }) {
             true => Ok(Cleared::Whiteout),
             false => Ok(Cleared::Other),
         }
     }
+}
+
+fn is_whiteout(kind: FileType, device: u64) -> bool {
+    kind == FileType::CharacterDevice && device == 0
 }
 
 enum Cleared {

@@ -10,8 +10,11 @@ use std::{
 };
 
 /// Allocated bytes and inodes below a directory, itself included; hard links counted once. Files that vanish
-/// meanwhile are left out: an active snapshot may be in use.
-pub(super) fn of_directory(directory: OwnedFd, object: &str) -> Result<Usage> {
+/// meanwhile are left out: an active snapshot may be in use. `object` is for messages.
+///
+/// # Errors
+/// Those of reading the tree.
+pub fn of_directory(directory: OwnedFd, object: &str) -> Result<Usage> {
     let mut seen = HashSet::new();
     let mut usage = Usage::default();
     let mut open = vec![directory];

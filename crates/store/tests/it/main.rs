@@ -1,5 +1,7 @@
 //! Boundary tests of the store, against the real kernel. Everything lives below a temporary directory of its own.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 mod apply;
 mod content;
 mod crash;
