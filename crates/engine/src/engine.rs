@@ -20,7 +20,7 @@ use crate::{
     stores::Stores,
     tasks::Tasks,
     top::Top,
-    volumes::Volumes,
+    volumes::{VolumeState, Volumes},
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -52,6 +52,7 @@ pub(crate) struct Inner {
     pub(crate) roster: Roster,
     pub(crate) networks: Arc<tare_net::Networks>,
     pub(crate) launcher: shim::launch::Launcher,
+    pub(crate) volumes: Arc<VolumeState>,
     /// Execs of the Docker door, by id.
     execs: Mutex<HashMap<ExecId, Key>>,
     /// The engine's own tasks; joined at shutdown.
@@ -86,12 +87,12 @@ impl Engine {
         make_directory(&config.root, 0o700)?;
         make_directory(&config.state, 0o711)?;
         let (root, networks) = (config.root.clone(), network_config(&config)?);
-        let (stores, networks) = crate::stores::blocking("open stores", move || {
+        let (stores, networks, volumes) = crate::stores::blocking("open stores", move || {
             let networks = tare_net::Networks::open(networks)
                 .map_err(|error| Error::new(error.kind(), "open", "networks", "", "").with_source(error))?;
             let stores = Stores::open(&root)?;
             crate::images::remove_leftovers(&stores)?;
-            Ok((stores, Arc::new(networks)))
+            Ok((stores, Arc::new(networks), Arc::new(VolumeState::open(&root)?)))
         })
         .await?;
         let inner = Inner {
@@ -100,6 +101,7 @@ impl Engine {
             images: ImageState::new(&config),
             networks,
             launcher: shim::launch::Launcher::default(),
+            volumes,
             roster: Roster::default(),
             execs: Mutex::default(),
             tracker: TaskTracker::new(),

@@ -17,6 +17,7 @@ mod key;
 mod lifecycle;
 mod naming;
 mod restart;
+mod rootfs;
 mod roster;
 mod shim;
 mod spec;

@@ -16,6 +16,7 @@ pub mod errno;
 mod error;
 pub mod file;
 pub mod mount;
+pub mod mountns;
 pub mod netlink;
 pub mod netns;
 pub mod process;

@@ -2,17 +2,19 @@
 
 use crate::{
     Any, ContainerRecord, Engine, Error, Result, clock,
-    containers::Created,
+    containers::{Created, RemoveOptions},
     entry::Entry,
     events::Body,
     images::Image,
     key::Key,
+    lifecycle::remove,
     naming,
     record::{Desired, EngineFields, MountPoint, RuntimeRef},
     request::{CreateContainer, NetworkMode, RestartPolicy},
     shim::{options, resolve},
     signal, spec, stores,
     stores::blocking,
+    volumes::{self, Pins},
 };
 use std::{collections::BTreeMap, sync::Arc};
 use tare_store::snapshot::{Kind, PrepareRequest};
@@ -94,7 +96,8 @@ async fn make(
     let runtime = request.runtime.clone().unwrap_or_else(|| engine.config().default_runtime.clone());
     resolve::choose(engine.config(), &runtime, None)?;
     let argv = spec::command_line(&request.process, &image.config.config)?;
-    let mounts = spec::mounts::resolve(engine, &request, &image).await?;
+    let mut pins = Pins::new(engine);
+    let mounts = spec::mounts::resolve(engine, &request, &image, &mut pins).await?;
     let fields = fields(engine, &request, &image, id, name, argv, mounts)?;
     let now = clock::now();
     let mut record = ContainerRecord {
@@ -115,6 +118,14 @@ async fn make(
     let (generated, warnings) = spec::generate(engine, &request, &image, &record)?;
     record.spec = generated;
     let entry = commit(engine, record, &image).await?;
+    pins.keep();
+    if let Err(error) = volumes::populate(engine, &entry).await {
+        let options = RemoveOptions { force: true, volumes: true };
+        if let Err(second) = remove::remove(engine, &entry, options).await {
+            tracing::error!(container = %entry.key, error = %second, "a container that was not made stays");
+        }
+        return Err(error);
+    }
     let body = Body::ContainerCreated {
         id: id.to_string(),
         image: entry.record().image.clone(),

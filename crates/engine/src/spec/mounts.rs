@@ -5,7 +5,7 @@ use crate::{
     images::Image,
     record::{EngineFields, MountKind, MountPoint},
     request::{CreateContainer, MountRequest, MountSource, NamespaceMode},
-    volumes::{CreateVolume, Volume},
+    volumes::{CreateVolume, Pins, Volume},
 };
 use std::{
     collections::BTreeSet,
@@ -17,11 +17,12 @@ use tare_types::{ErrorKind, spec::Mount};
 /// Options of tmpfs mounts unless the user says otherwise (Docker's).
 const TMPFS: [&str; 3] = ["noexec", "nosuid", "nodev"];
 
-/// Resolves what a request and its image ask for: volumes are made, bind sources checked.
+/// Resolves what a request and its image ask for: volumes are made and pinned, bind sources checked.
 pub(crate) async fn resolve(
     engine: &Engine,
     request: &CreateContainer,
     image: &Image,
+    pins: &mut Pins,
 ) -> Result<Vec<MountPoint>> {
     let mut points: Vec<MountPoint> = Vec::new();
     for text in &request.volumes_from {
@@ -34,14 +35,14 @@ pub(crate) async fn resolve(
             return Err(invalid("mount point", &target, "duplicate mount point"));
         }
         points.retain(|point| point.target != target);
-        points.push(one(engine, mount, target).await?);
+        points.push(one(engine, mount, target, pins).await?);
     }
     for target in image.config.config.volumes.keys() {
         let target = clean(target)?;
         if points.iter().any(|point| point.target == target) {
             continue;
         }
-        let volume = engine.volumes().create(CreateVolume::default()).await?;
+        let volume = engine.volumes().create_for_container(CreateVolume::default(), pins).await?;
         points.push(of_volume(volume, target, true, String::new()));
     }
     Ok(points)
@@ -60,7 +61,12 @@ fn from_container(engine: &Engine, request: &CreateContainer, text: &str) -> Res
     Ok(points)
 }
 
-async fn one(engine: &Engine, mount: &MountRequest, target: String) -> Result<MountPoint> {
+async fn one(
+    engine: &Engine,
+    mount: &MountRequest,
+    target: String,
+    pins: &mut Pins,
+) -> Result<MountPoint> {
     let propagation = mount.propagation.clone().unwrap_or_default();
     if !["", "private", "rprivate", "shared", "rshared", "slave", "rslave"].contains(&propagation.as_str()) {
         return Err(invalid("mount propagation", &propagation, "it is none that mount(8) knows"));
@@ -88,7 +94,7 @@ async fn one(engine: &Engine, mount: &MountRequest, target: String) -> Result<Mo
                 options: driver_options.clone(),
                 labels: labels.clone(),
             };
-            let volume = engine.volumes().create(wanted).await?;
+            let volume = engine.volumes().create_for_container(wanted, pins).await?;
             let mut point = of_volume(volume, target, name.is_none(), propagation);
             point.read_write = !mount.read_only;
             if *no_copy {
