@@ -106,7 +106,9 @@ impl Archive {
         });
         match stat.recv().await {
             Some(stat) => Ok((stat?, receiver)),
-            None => Err(Error::new(ErrorKind::Internal, "read from", "container", reference, "the work ended")),
+            None => {
+                Err(Error::new(ErrorKind::Internal, "read from", "container", reference, "the work ended"))
+            }
         }
     }
 
@@ -133,11 +135,11 @@ impl Archive {
                 keep_kinds: options.no_overwrite_dir_non_dir,
                 limits: Limits::default(),
             };
-            let root = root.open(".", path::DIRECTORY, path::NO_MODE).map_err(|error| path::failed(&path, error))?;
+            let root =
+                root.open(".", path::DIRECTORY, path::NO_MODE).map_err(|error| path::failed(&path, error))?;
             let unpacked = unpack(LayerApplier::for_archive(root, options)?, &mut reader);
-            unpacked.map_err(|error| {
-                Error::new(error.kind(), "unpack into", "path", &path, error.to_string())
-            })
+            unpacked
+                .map_err(|error| Error::new(error.kind(), "unpack into", "path", &path, error.to_string()))
         };
         rootfs::with(&self.engine, &entry, Access::Whole, work).await
     }
@@ -157,7 +159,8 @@ fn send(location: &Location, writer: ChunkWriter) -> Result<()> {
         .add(location.parent(), location.name(), location.archived())
         .and_then(|()| archive.finish())
         .and_then(|mut writer| {
-            std::io::Write::flush(&mut writer).map_err(|error| tare_store::Error::io("send", "archive", error))
+            std::io::Write::flush(&mut writer)
+                .map_err(|error| tare_store::Error::io("send", "archive", error))
         });
     sent.map_err(|error| Error::new(error.kind(), "read", "path", location.shown(), "").with_source(error))
 }

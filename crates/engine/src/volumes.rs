@@ -96,10 +96,9 @@ impl Volumes {
             labels.insert(ANONYMOUS.into(), String::new());
         }
         let (state, pinned) = (self.state(), pins.is_some());
-        let (volume, is_new) = blocking("create volume", move || {
-            state.create(&name, labels, anonymous, clock::now(), pinned)
-        })
-        .await?;
+        let (volume, is_new) =
+            blocking("create volume", move || state.create(&name, labels, anonymous, clock::now(), pinned))
+                .await?;
         if let Some(pins) = pins {
             pins.add(&volume.name, is_new && anonymous);
         }
@@ -159,7 +158,8 @@ impl Volumes {
     ) -> Result<(Vec<String>, u64)> {
         let (mut names, mut bytes) = (Vec::new(), 0);
         for volume in self.list().await? {
-            if !(all || volume.anonymous) || !select(&volume) || !users(&self.engine, &volume.name).is_empty() {
+            if !(all || volume.anonymous) || !select(&volume) || !users(&self.engine, &volume.name).is_empty()
+            {
                 continue;
             }
             let (state, name) = (self.state(), volume.name.clone());
@@ -170,7 +170,8 @@ impl Volumes {
                     bytes += size;
                 }
                 // Taken into use, or removed by somebody else, meanwhile.
-                Err(error) if matches!(error.kind(), ErrorKind::FailedPrecondition | ErrorKind::NotFound) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::FailedPrecondition | ErrorKind::NotFound) => {
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -202,7 +203,9 @@ fn check(request: &CreateVolume) -> Result<()> {
     let invalid = |detail: String| Error::new(ErrorKind::InvalidArgument, "create", "volume", name, detail);
     if !matches!(request.driver.as_str(), "" | DRIVER) {
         let driver = &request.driver;
-        return Err(invalid(format!("error looking up volume plugin {driver}: plugin \"{driver}\" not found")));
+        return Err(invalid(format!(
+            "error looking up volume plugin {driver}: plugin \"{driver}\" not found"
+        )));
     }
     if !is_name(name) {
         return Err(invalid(format!(
@@ -213,7 +216,8 @@ fn check(request: &CreateVolume) -> Result<()> {
         let detail = "volume name is too short, names should be at least two alphanumeric characters";
         return Err(invalid(detail.to_owned()));
     }
-    if let Some(option) = request.options.keys().find(|key| !matches!(key.as_str(), "type" | "device" | "o")) {
+    if let Some(option) = request.options.keys().find(|key| !matches!(key.as_str(), "type" | "device" | "o"))
+    {
         return Err(invalid(format!("invalid option: \"{option}\"")));
     }
     if !request.options.is_empty() {

@@ -19,10 +19,10 @@ mod usage;
 
 pub use directories::Removed;
 pub(crate) use directories::make_private;
-pub use usage::of_directory as usage_of;
 pub use native::Native;
 pub use overlay::{Overlay, OverlayOptions};
 pub use types::{ApplyTarget, CommitOptions, Kind, PrepareRequest, SnapshotInfo, Staged, Usage};
+pub use usage::of_directory as usage_of;
 
 use crate::{Filters, Labels, Metadata, Result, WriteTx};
 use std::{

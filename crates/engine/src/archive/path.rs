@@ -65,7 +65,9 @@ impl Location {
 
     pub(super) fn stat(&self, root: &RootDir) -> Result<PathStat> {
         let stat = rustix::fs::statat(&self.parent, self.name.as_slice(), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|errno| failed(&self.path, tare_sys::Error::new("fstatat", self.path.as_str(), errno)))?;
+            .map_err(|errno| {
+                failed(&self.path, tare_sys::Error::new("fstatat", self.path.as_str(), errno))
+            })?;
         let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
         let name = self.path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("/");
         Ok(PathStat {
@@ -193,7 +195,10 @@ mod tests {
         assert_eq!(stat("/").name, "/");
         assert_eq!(stat("/etc/dangling").link_target, "/etc/real/absent");
         let archived = |path: &str| Location::find(&root, path).unwrap().archived().to_vec();
-        assert_eq!((archived("/etc"), archived("/etc/"), archived("/etc/.")), (b"etc".to_vec(), b"etc".to_vec(), b".".to_vec()));
+        assert_eq!(
+            (archived("/etc"), archived("/etc/"), archived("/etc/.")),
+            (b"etc".to_vec(), b"etc".to_vec(), b".".to_vec())
+        );
         assert_eq!(archived("/"), b".");
     }
 

@@ -31,7 +31,8 @@ impl ChunkWriter {
         }
         let chunk = self.buffer.split().freeze();
         self.buffer.reserve(CHUNK);
-        match self.handle.block_on(timeout(PATIENCE, self.sender.send(Ok(chunk)))) {
+        // The timer is made inside of the runtime.
+        match self.handle.block_on(async { timeout(PATIENCE, self.sender.send(Ok(chunk))).await }) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the client went away")),
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client took nothing for 300 s")),
@@ -67,7 +68,7 @@ impl ChunkReader {
 
     /// The next chunk; `None` at the end.
     pub(super) fn next(&mut self) -> Option<Chunk> {
-        let waited = self.handle.block_on(timeout(PATIENCE, self.receiver.recv()));
+        let waited = self.handle.block_on(async { timeout(PATIENCE, self.receiver.recv()).await });
         waited.unwrap_or_else(|_| {
             Some(Err(io::Error::new(io::ErrorKind::TimedOut, "the client gave nothing for 300 s")))
         })

@@ -61,12 +61,7 @@ fn from_container(engine: &Engine, request: &CreateContainer, text: &str) -> Res
     Ok(points)
 }
 
-async fn one(
-    engine: &Engine,
-    mount: &MountRequest,
-    target: String,
-    pins: &mut Pins,
-) -> Result<MountPoint> {
+async fn one(engine: &Engine, mount: &MountRequest, target: String, pins: &mut Pins) -> Result<MountPoint> {
     let propagation = mount.propagation.clone().unwrap_or_default();
     if !["", "private", "rprivate", "shared", "rshared", "slave", "rslave"].contains(&propagation.as_str()) {
         return Err(invalid("mount propagation", &propagation, "it is none that mount(8) knows"));

@@ -20,10 +20,7 @@ pub(crate) struct VolumeState {
 impl VolumeState {
     /// Opens the volumes below a root directory.
     pub(crate) fn open(root: &Path) -> Result<Self> {
-        Ok(Self {
-            directory: VolumeDirectory::open(root.join("volumes"))?,
-            pins: Mutex::new(HashMap::new()),
-        })
+        Ok(Self { directory: VolumeDirectory::open(root.join("volumes"))?, pins: Mutex::new(HashMap::new()) })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, usize>> {

@@ -267,7 +267,8 @@ impl Extractor {
                 self.finish_inode(entry, &fd, parent.set_group)?;
             } else {
                 let (uid, gid) = self.owner.unwrap_or((entry.uid, entry.gid));
-                rustix::fs::fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(failed)?;
+                rustix::fs::fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+                    .map_err(failed)?;
                 rustix::fs::fchmod(&fd, Mode::from_raw_mode(entry.mode)).map_err(failed)?;
                 set_xattrs(entry, fd.as_fd()).map_err(failed)?;
             }
