@@ -26,6 +26,9 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 /// Bytes read from a client at once.
 const READ_SIZE: usize = 32 << 10;
 
+/// How long the first bytes wait for the head of the answer to be read, in milliseconds.
+const HEAD_WAIT_MS: u32 = 50;
+
 /// How long a finished connection waits for its client to close.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -117,6 +120,7 @@ impl Connection {
     /// Says one thing and closes.
     pub(crate) async fn say(mut self, framing: Framing, text: String) -> std::io::Result<()> {
         let chunk = Chunk { stream: Stream::Stdout, bytes: text.into() };
+        head_is_read(&self.writer).await;
         self.writer.write_all(&framing.frame(&chunk)).await?;
         self.writer.shutdown().await?;
         drain(&mut self.reader).await;
@@ -161,9 +165,24 @@ async fn drain(reader: &mut OwnedReadHalf) {
     let _ = tokio::time::timeout(LINGER, drained).await;
 }
 
+/// Waits, a moment at most, until the client has read the head of the answer. The Python client reads the head with
+/// a buffer and the stream without it: what comes together with the head it loses.
+async fn head_is_read(writer: &OwnedWriteHalf) {
+    for _ in 0..HEAD_WAIT_MS {
+        if tare_engine::attach::is_read_by_peer(writer.as_ref()) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 /// Output to the client, until it ends or the client does not take it.
 async fn send(writer: &mut OwnedWriteHalf, mut output: AttachOutput, framing: Framing) {
+    let mut first = true;
     while let Some(chunk) = output.next().await {
+        if std::mem::take(&mut first) {
+            head_is_read(writer).await;
+        }
         let sent = match chunk {
             Ok(chunk) if framing == Framing::Multiplexed => {
                 let length = u32::try_from(chunk.bytes.len()).expect("invariant: chunks are far below 4 GiB");

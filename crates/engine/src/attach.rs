@@ -183,3 +183,11 @@ async fn replay(
     });
     Ok(())
 }
+
+/// Whether the other side of a connected unix socket has read everything that was sent to it. Doors ask before the
+/// first bytes of a stream: some clients read the head of an answer with a buffer and the stream without it, and
+/// lose what came together with the head.
+pub fn is_read_by_peer(socket: impl std::os::fd::AsFd) -> bool {
+    // A socket that cannot be asked is not waited for.
+    !tare_sys::socket::unread_by_peer(socket).is_ok_and(|unread| unread > 0)
+}

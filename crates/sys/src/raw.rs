@@ -23,6 +23,7 @@ const EXIT_GROUP: usize = 231;
 const RT_SIGPROCMASK: usize = 14;
 const SIGNALFD4: usize = 289;
 const BPF: usize = 321;
+const IOCTL: usize = 16;
 
 /// Six-argument system call; unused arguments are 0.
 ///
@@ -98,6 +99,16 @@ pub(crate) fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
     }
     // SAFETY: no pointers; a positive number names one process.
     unsafe { syscall(KILL, [pid as usize, signal as usize, 0, 0, 0, 0]) }.map(drop)
+}
+
+/// ioctl(2) SIOCOUTQ: bytes of memory that sent data still takes because nobody read it.
+pub(crate) fn unread_by_peer(socket: BorrowedFd<'_>) -> Result<u32, Errno> {
+    const SIOCOUTQ: usize = 0x5411;
+    let mut bytes: i32 = 0;
+    let args = [socket.as_raw_fd() as usize, SIOCOUTQ, core::ptr::from_mut(&mut bytes) as usize, 0, 0, 0];
+    // SAFETY: the descriptor is borrowed and the kernel writes one int, for which the address is valid.
+    unsafe { syscall(IOCTL, args) }?;
+    Ok(bytes.max(0).cast_unsigned())
 }
 
 /// execveat(2) of the file behind `fd`; returns only on failure.

@@ -33,6 +33,15 @@ pub fn connect(path: &str) -> Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Memory, in bytes, of what was sent over a connected unix socket and the other side has not read yet; 0 means it
+/// has read everything.
+///
+/// # Errors
+/// ioctl(2)'s.
+pub fn unread_by_peer(socket: impl AsFd) -> Result<u32> {
+    crate::raw::unread_by_peer(socket.as_fd()).on("ioctl", || "SIOCOUTQ")
+}
+
 /// Sends a message with one descriptor.
 ///
 /// # Errors
@@ -73,6 +82,17 @@ pub fn receive_fd(socket: impl AsFd) -> Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_other_side_has_not_read_is_counted() {
+        let (here, there) = pair().unwrap();
+        assert_eq!(unread_by_peer(&here).unwrap(), 0);
+        rustix::io::write(&here, b"head").unwrap();
+        assert!(unread_by_peer(&here).unwrap() > 0);
+        let mut bytes = [0; 8];
+        rustix::io::read(&there, &mut bytes).unwrap();
+        assert_eq!(unread_by_peer(&here).unwrap(), 0);
+    }
 
     #[test]
     fn a_descriptor_travels() {

@@ -146,18 +146,21 @@ pub(crate) fn is_wanted(image: &Image, filters: &Filters, span: &Span) -> Result
     let in_span =
         span.before.is_none_or(|before| created < before) && span.since.is_none_or(|since| created > since);
     let is_dangling = !filters.contains("dangling") || filters.flag_or("dangling", false)? == dangling;
-    Ok(in_span
-        && is_dangling
-        && filters.matches_labels("label", &image.config.config.labels)
-        && is_referenced(image, filters))
+    Ok(in_span && is_dangling && filters.matches_labels("label", &image.config.config.labels))
 }
 
-/// `reference` filters are shell patterns over the familiar name, with or without its tag.
-fn is_referenced(image: &Image, filters: &Filters) -> bool {
+/// Whether a `reference` filter takes the name: shell patterns over the familiar form, with or without its tag.
+fn is_referenced(reference: &Reference, filters: &Filters) -> bool {
     let is = |pattern: &str| {
-        image.names.iter().chain(&image.repo_digests).any(|reference| {
-            path_matches(pattern, &reference.familiar()) || path_matches(pattern, &reference.familiar_name())
-        })
+        path_matches(pattern, &reference.familiar()) || path_matches(pattern, &reference.familiar_name())
     };
     !filters.contains("reference") || filters.values("reference").any(is)
+}
+
+/// Leaves the names that the filters take; `None` when none is left of an image that had some.
+pub(crate) fn with_wanted_names(mut image: Image, filters: &Filters) -> Option<Image> {
+    image.names.retain(|name| is_referenced(name, filters));
+    image.repo_digests.retain(|name| is_referenced(name, filters));
+    let left = !image.names.is_empty() || !image.repo_digests.is_empty();
+    (left || !filters.contains("reference")).then_some(image)
 }

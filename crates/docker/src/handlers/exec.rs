@@ -115,8 +115,9 @@ async fn run(
 
 /// dockerd's words for a process that cannot start.
 fn start_error(error: tare_engine::Error) -> ApiError {
-    match error.kind() {
-        ErrorKind::NotFound | ErrorKind::FailedPrecondition | ErrorKind::Unimplemented => error.into(),
+    match (error.kind(), error.what()) {
+        (ErrorKind::NotFound, "exec" | "container") => error.into(),
+        (ErrorKind::FailedPrecondition | ErrorKind::Unimplemented, _) => error.into(),
         _ => crate::convert::error::start_error(error).map_message(|text| {
             match text.find("OCI runtime exec failed") {
                 // The shim's own sentence says it better than the way it came.

@@ -2,7 +2,9 @@
 
 use crate::body::{self, Handled};
 use crate::convert::error::no_such_image;
-use crate::convert::image::{FILTERS, Span, is_wanted, to_deleted, to_history, to_inspect, to_summary};
+use crate::convert::image::{
+    FILTERS, Span, is_wanted, to_deleted, to_history, to_inspect, to_summary, with_wanted_names,
+};
 use crate::convert::list::is_prunable;
 use crate::door::Docker;
 use crate::error::ApiError;
@@ -50,7 +52,10 @@ pub(crate) async fn list(door: &Docker, request: &Request) -> Handled {
     let usage = usage(door).await;
     let mut rows: Vec<Summary> = Vec::new();
     for image in door.engine().images().list(door.namespace()).await? {
-        if is_wanted(&image, &filters, &span)? {
+        if !is_wanted(&image, &filters, &span)? {
+            continue;
+        }
+        if let Some(image) = with_wanted_names(image, &filters) {
             let containers = usage.get(image.id.as_str()).map_or(0, |views| views.len() as i64);
             rows.push(to_summary(&image, containers, request.version));
         }
