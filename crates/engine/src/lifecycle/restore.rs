@@ -5,6 +5,7 @@
 
 use crate::{
     Engine, Error, Result,
+    containers::RemoveOptions,
     entry::{Entry, Exec, ExecLive},
     exec::ExecRequest,
     key::Key,
@@ -167,9 +168,9 @@ async fn adopt(
     let key = entry.key.clone();
     let Some(init) = processes.iter().find(|listed| listed.exec.is_empty() || listed.exec == listed.id)
     else {
-        // A shim without its container: the daemon died before Create, or after Delete.
+        // A shim without its container: the daemon died before Create, or after Delete, which comes after the record.
         task::abandon(engine, &key, &shim, &bundle).await;
-        report_lost(engine, entry, facts, None).await;
+        connect::release(engine, entry).await;
         return;
     };
     let (status, exited) = (init.process.status, exit_of(init));
@@ -359,6 +360,20 @@ fn follow_policies(engine: &Engine, entries: Vec<Arc<Entry>>) {
         let record = entry.record();
         let Some(fields) = &record.engine else { continue };
         if entry.task().is_some() || entry.live().restart.is_some() {
+            continue;
+        }
+        if fields.auto_remove {
+            // Its run is over, whatever became of the daemon that was to remove it.
+            let engine = engine.clone();
+            engine.clone().spawn(async move {
+                let _turn = entry.turn.lock().await;
+                let options = RemoveOptions { force: false, volumes: true };
+                if entry.task().is_none()
+                    && let Err(error) = remove::remove(&engine, &entry, options).await
+                {
+                    tracing::warn!(container = %entry.key, %error, "automatic removal failed");
+                }
+            });
             continue;
         }
         let wanted = {
