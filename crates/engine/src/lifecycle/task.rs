@@ -168,6 +168,10 @@ pub(crate) async fn clean_up(
     bundle: &Bundle,
     chosen: &Chosen,
 ) -> Option<ProcessExit> {
+    if let Some(facts) = bundle.facts() {
+        // A shim that ended by itself has removed it.
+        launch::remove_socket(engine.config(), &facts.address);
+    }
     let exit = match bootstrap::delete(engine.config(), key, bundle, &chosen.binary).await {
         Ok(exit) => Some(exit),
         Err(error) => {

@@ -123,6 +123,14 @@ fn listen(path: &Path) -> Result<UnixListener> {
     Ok(listener)
 }
 
+/// Removes the socket of a dead shim, if this module made it.
+pub(crate) fn remove_socket(config: &EngineConfig, address: &Path) {
+    if address.parent() == Some(&config.state.join(SOCKETS)) {
+        // Gone is removed; anything else is swept at the next start.
+        fs::remove_file(address).unwrap_or_default();
+    }
+}
+
 /// Removes sockets that no task names: what a crash left. Runs at start-up, before any shim is started.
 pub(crate) fn sweep_sockets(config: &EngineConfig, known: &[PathBuf]) {
     for entry in fs::read_dir(config.state.join(SOCKETS)).into_iter().flatten().flatten() {
