@@ -6,22 +6,18 @@
 //! accepted, as in runc) and as the user if that is refused (a directory on a network file system).
 
 use crate::{
-    IdentityOp,
-    interpreter::Child,
-    raw,
+    IdentityOp, raw,
     report::{At, Call, Failed, Outcome},
-    target,
 };
 use core::ffi::CStr;
 use rustix::{
-    fs::OFlags,
     io::Errno,
     thread::{CapabilitySet, CapabilitySets, Gid, Uid},
 };
 
 /// Becomes the user.
-pub(crate) fn assume(child: &Child<'_>, op: &IdentityOp<'_>) -> Outcome {
-    let entered = change_directory(child, op.cwd);
+pub(crate) fn assume(op: &IdentityOp<'_>) -> Outcome {
+    let entered = change_directory(op.cwd);
     limit_bounding(op.bounding)?;
     rustix::thread::set_keep_capabilities(true).at(Call::Prctl)?;
     if let Some(groups) = op.groups {
@@ -49,7 +45,7 @@ pub(crate) fn assume(child: &Child<'_>, op: &IdentityOp<'_>) -> Outcome {
         }
     }
     match entered {
-        Err(Failed { errno: Errno::ACCESS | Errno::PERM, .. }) => change_directory(child, op.cwd)?,
+        Err(Failed { errno: Errno::ACCESS | Errno::PERM, .. }) => change_directory(op.cwd)?,
         entered => entered?,
     }
     verify_directory()
@@ -64,13 +60,11 @@ fn limit_bounding(keep: u64) -> Outcome {
     Ok(())
 }
 
-fn change_directory(child: &Child<'_>, path: &CStr) -> Outcome {
-    let Ok(root) = child.root() else {
-        return rustix::process::chdir(path).at(Call::Chdir);
-    };
-    let flags = OFlags::PATH | OFlags::DIRECTORY;
-    let directory = target::open_below(root, path, flags).at(Call::Chdir)?;
-    rustix::process::fchdir(&directory).at(Call::Chdir)
+/// By chdir(2) and nothing newer: without no_new_privs the filter is in force already, and profiles older than
+/// openat2(2) refuse or kill it. The root is the container's by now; a link into the runtime's descriptors
+/// (`/proc/self/fd/7`) is found out afterwards.
+fn change_directory(path: &CStr) -> Outcome {
+    rustix::process::chdir(path).at(Call::Chdir)
 }
 
 /// The working directory must be inside the root (CVE-2024-21626): the kernel's name of one that is

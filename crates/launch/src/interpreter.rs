@@ -145,7 +145,7 @@ impl<'a> Child<'a> {
             Op::Personality(domain) => raw::personality(domain).at(Call::Personality),
             Op::Scheduler(attr) => raw::sched_setattr(attr).at(Call::SchedSetattr),
             Op::IoPriority(value) => raw::ioprio_set(value).at(Call::IoprioSet),
-            Op::Identity(who) => identity::assume(self, who),
+            Op::Identity(who) => identity::assume(who),
             Op::NoNewPrivileges => rustix::thread::set_no_new_privs(true).at(Call::Prctl),
             Op::Seccomp(filter, flags, listener) => seccomp(filter, flags, listener),
             Op::CloseOnExecFrom(first) => raw::close_range(first, u32::MAX, true).at(Call::CloseRange),
