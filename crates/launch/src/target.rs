@@ -63,10 +63,28 @@ pub(crate) fn open_parent<'p>(root: BorrowedFd<'_>, path: &'p CStr) -> Outcome<(
     Ok((make_directory(root, parent)?, name))
 }
 
-/// The prefix ends at each `/` in turn; every step is resolved from the root again, since a link on the
-/// way may lead anywhere inside it.
+/// Mostly only the last name is missing.
 fn make(root: BorrowedFd<'_>, path: &CStr, kind: TargetKind) -> Outcome<OwnedFd> {
     let bytes = path.to_bytes();
+    if let Some(slash) = bytes.iter().rposition(|byte| *byte == b'/').filter(|slash| slash + 1 < bytes.len())
+    {
+        let mut buffer = [0; LIMIT];
+        let above = prefix(&mut buffer, &bytes[..slash])?;
+        if let Ok(parent) = open_below(root, above, OFlags::PATH | OFlags::DIRECTORY) {
+            let mut name = [0; 256];
+            let name = prefix(&mut name, &bytes[slash + 1..])?;
+            return match kind {
+                TargetKind::File => make_file(parent.as_fd(), name),
+                TargetKind::Directory => step(root, parent.as_fd(), path, name, false),
+            };
+        }
+    }
+    make_all(root, bytes, kind)
+}
+
+/// The prefix ends at each `/` in turn; every step is resolved from the root again, since a link on the
+/// way may lead anywhere inside it.
+fn make_all(root: BorrowedFd<'_>, bytes: &[u8], kind: TargetKind) -> Outcome<OwnedFd> {
     let mut parent = open_below(root, c"/", OFlags::PATH | OFlags::DIRECTORY).at(Call::Openat2)?;
     let mut start = 0;
     while start < bytes.len() {
@@ -80,18 +98,26 @@ fn make(root: BorrowedFd<'_>, path: &CStr, kind: TargetKind) -> Outcome<OwnedFd>
             if last && kind == TargetKind::File {
                 return make_file(parent.as_fd(), name);
             }
-            parent = step(root, parent.as_fd(), whole, name)?;
+            parent = step(root, parent.as_fd(), whole, name, true)?;
         }
         start = end + 1;
     }
     Ok(parent)
 }
 
-fn step(root: BorrowedFd<'_>, parent: BorrowedFd<'_>, whole: &CStr, name: &CStr) -> Outcome<OwnedFd> {
+fn step(
+    root: BorrowedFd<'_>,
+    parent: BorrowedFd<'_>,
+    whole: &CStr,
+    name: &CStr,
+    may_exist: bool,
+) -> Outcome<OwnedFd> {
     const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
-    match open_below(root, whole, DIRECTORY) {
-        Err(Errno::NOENT) => {}
-        found => return found.at(Call::Openat2),
+    if may_exist {
+        match open_below(root, whole, DIRECTORY) {
+            Err(Errno::NOENT) => {}
+            found => return found.at(Call::Openat2),
+        }
     }
     // A dangling link exists and leads nowhere: mkdirat answers EEXIST and the next open ENOENT.
     match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {

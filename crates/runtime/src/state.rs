@@ -1,7 +1,7 @@
 //! The state file of a container, `<root>/<id>/state.json`, in the shape of runc's.
 //!
 //! `docs/formats/state.md` describes it. What runc's shape has no place for is in the object `tare`. The file is
-//! written once, when the first process exists, and replaced whole; whether the container is created, running or
+//! written once, when the first process exists; whether the container is created, running or
 //! stopped is asked of the kernel, not stored.
 
 use crate::{During, Error, Result};
@@ -150,15 +150,17 @@ impl StateDir {
             }
             Err(error) => return Err(Error::system("read the state", error)),
         };
+        if bytes.is_empty() {
+            return Err(Error::new(ErrorKind::NotFound, "container does not exist", "", ""));
+        }
         serde_json::from_slice(&bytes).map_err(|error| {
             Error::new(ErrorKind::DataLoss, "read the state", self.path(STATE_FILE), error.to_string())
         })
     }
 
-    /// Writes the first state. Nobody reads it before it has its name's content: the directory is new, and a
-    /// reader that finds a torn file would be one that raced with `create` (it gets a clear error).
+    /// Writes the first state, in one write: whoever reads before that finds an empty file, and no container.
     pub(crate) fn store_new(&self, state: &StateFile) -> Result<()> {
-        tare_sys::file::replace_at(&self.dir, STATE_FILE, &encode(state)?, 0o600).during("write the state")
+        tare_sys::file::create_at(&self.dir, STATE_FILE, &encode(state)?, 0o600).during("write the state")
     }
 
     /// Keeps the compiled filter for processes that join later.
