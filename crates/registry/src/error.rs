@@ -102,10 +102,14 @@ pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut next = Some(error);
     while let Some(error) = next {
         let text = error.to_string();
+        next = error.source();
+        // hyper's own frame says nothing that the cause does not say better.
+        if text.starts_with("client error") && next.is_some() {
+            continue;
+        }
         if !parts.iter().any(|part| part.contains(&text)) {
             parts.push(text);
         }
-        next = error.source();
     }
     parts.join(": ")
 }

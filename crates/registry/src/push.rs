@@ -81,22 +81,24 @@ impl Repository {
         let started = self.start_upload(peer, descriptor, from).await?;
         let Some(mut location) = started else { return Ok(PushOutcome::Mounted) };
         let mut backoff = Backoff::new(&peer.transport.options.retries);
+        let upload = Upload { repository: self, peer, descriptor, source: &source, progress: &progress };
+        let mut offset = 0;
         loop {
-            let upload = Upload { repository: self, peer, descriptor, source: &source, progress: &progress };
-            let error = match upload.send(&location).await {
+            let error = match upload.send(&location, offset).await {
                 Ok(()) => return Ok(PushOutcome::Uploaded),
                 Err(error) => error,
             };
-            let again = matches!(
-                error.kind(),
-                ErrorKind::Unavailable | ErrorKind::DeadlineExceeded | ErrorKind::OutOfRange
-            );
+            let again = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::DeadlineExceeded);
             let Some(pause) = again.then(|| backoff.next_pause()).flatten() else { return Err(error) };
             tracing::debug!(%error, ?pause, "upload again");
             tokio::time::sleep(pause).await;
-            // The broken session is left to the registry's own clean-up.
+            if let Some((next, reached)) = upload.reached(&location).await {
+                (location, offset) = (next, reached);
+                continue;
+            }
+            // The session is gone; what is left of it is the registry's own to clean up.
             match self.start_upload(peer, descriptor, None).await? {
-                Some(next) => location = next,
+                Some(next) => (location, offset) = (next, 0),
                 None => return Ok(PushOutcome::Mounted),
             }
         }
@@ -205,52 +207,106 @@ struct Upload<'a> {
 }
 
 impl Upload<'_> {
-    /// Sends all bytes in the one PUT that closes the session.
-    async fn send(&self, location: &Uri) -> Result<()> {
-        let shown = self.repository.shown(self.descriptor.digest.as_str());
-        let scope = self.repository.scope(true);
-        // An upload may be sent to another host; that host gets no credentials of ours.
+    fn shown(&self) -> String {
+        self.repository.shown(self.descriptor.digest.as_str())
+    }
+
+    /// Who is asked: an upload may be sent to another host, and that host gets no credentials of ours.
+    fn peer(&self, location: &Uri) -> Peer {
         let mine = Origin::of(location) == Origin::of(&self.peer.endpoint.uri("/", ""));
-        let peer = if mine { self.peer.clone() } else { self.peer.stranger(location) };
+        if mine { self.peer.clone() } else { self.peer.stranger(location) }
+    }
+
+    /// Sends the bytes from `offset` on: all of them in the PUT that closes the session, the rest of a broken
+    /// upload in a PATCH before it.
+    async fn send(&self, location: &Uri, offset: u64) -> Result<()> {
+        let location = match offset {
+            0 => location.clone(),
+            _ => self.send_rest(location, offset).await?,
+        };
         let digest = format!("digest={}", encode(self.descriptor.digest.as_str()));
-        let finish = with_query(location, &digest).ok_or_else(|| {
-            Error::new(
-                ErrorKind::FailedPrecondition,
-                "push blob",
-                &shown,
-                "the upload location takes no query",
-            )
+        let finish = with_query(&location, &digest).ok_or_else(|| {
+            let detail = "the upload location takes no query";
+            Error::new(ErrorKind::FailedPrecondition, "push blob", self.shown(), detail)
         })?;
+        let length = if offset == 0 { self.descriptor.size } else { 0 };
+        let range = (0, length);
+        self.write(Method::PUT, finish, range, None).await.map(|_| ())
+    }
+
+    /// Sends what the registry does not have yet; the next location.
+    async fn send_rest(&self, location: &Uri, offset: u64) -> Result<Uri> {
         let size = self.descriptor.size;
+        let range = HeaderValue::from_str(&format!("{offset}-{}", size.saturating_sub(1)))
+            .expect("invariant: digits");
+        let (base, answer) =
+            self.write(Method::PATCH, location.clone(), (offset, size - offset), Some(range)).await?;
+        self.repository.location(&base, &answer, &self.shown())
+    }
+
+    /// One request with `length` bytes of the source from an offset on. It is not sent again by itself: where to go
+    /// on is asked first.
+    async fn write(
+        &self,
+        method: Method,
+        uri: Uri,
+        (offset, length): (u64, u64),
+        range: Option<HeaderValue>,
+    ) -> Result<(Uri, Response<Incoming>)> {
+        let (shown, scope) = (self.shown(), self.repository.scope(true));
+        let peer = self.peer(&uri);
         let (source, progress) = (self.source.clone(), self.progress.clone());
-        let body = move || source_body(source.as_ref(), size, progress.clone());
-        let mut put = self.repository.question(&peer, "push blob", &shown, &scope, Method::PUT, finish);
-        put.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        put.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
-        put.body = &body;
-        // A second attempt needs a new session: the caller's business.
-        put.retry = false;
-        put.also = &[StatusCode::NOT_FOUND, StatusCode::RANGE_NOT_SATISFIABLE];
-        let (_, mut answer) = peer.ask(&put).await?;
+        let body = move || match length {
+            0 => empty(),
+            _ => source_body(source.as_ref(), offset, length, progress.clone()),
+        };
+        let mut question = self.repository.question(&peer, "push blob", &shown, &scope, method, uri);
+        question.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        question.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        question.headers.extend(range.map(|range| (header::CONTENT_RANGE, range)));
+        question.body = &body;
+        question.retry = false;
+        question.also = &[StatusCode::NOT_FOUND, StatusCode::RANGE_NOT_SATISFIABLE];
+        let (base, mut answer) = peer.ask(&question).await?;
         if answer.status().is_success() {
-            return Ok(());
+            return Ok((base, answer));
         }
-        // The session is gone: as good as a break.
-        let error = peer.refused(&put, &mut answer).await;
+        // The session is gone or elsewhere: as good as a break.
+        let error = peer.refused(&question, &mut answer).await;
         Err(Error::new(ErrorKind::Unavailable, "push blob", shown, error.detail()))
+    }
+
+    /// How far a broken upload came, and where it goes on; `None` when it has to begin anew.
+    async fn reached(&self, location: &Uri) -> Option<(Uri, u64)> {
+        let (shown, scope) = (self.shown(), self.repository.scope(true));
+        let peer = self.peer(location);
+        let question =
+            self.repository.question(&peer, "push blob", &shown, &scope, Method::GET, location.clone());
+        // Any failure here only means that the upload begins anew.
+        let (base, answer) = peer.ask(&question).await.ok()?;
+        let range = answer.headers().get(header::RANGE)?.to_str().ok()?;
+        let last: u64 = range.trim_start_matches("bytes=").split_once('-')?.1.parse().ok()?;
+        let next = self.repository.location(&base, &answer, &shown).unwrap_or_else(|_| location.clone());
+        // "0-0" is also what a registry says of an empty upload; one byte is not worth the difference.
+        (last > 0 && last < self.descriptor.size).then_some((next, last + 1))
     }
 }
 
-/// The bytes of a source as a request's body; too few or too many are an error before the registry sees them.
-fn source_body(source: &dyn BlobSource, size: u64, progress: Arc<dyn Fn(u64) + Send + Sync>) -> RequestBody {
+/// Bytes of a source as a request's body; more than promised are an error before the registry sees them.
+fn source_body(
+    source: &dyn BlobSource,
+    offset: u64,
+    length: u64,
+    progress: Arc<dyn Fn(u64) + Send + Sync>,
+) -> RequestBody {
     let mut sent = 0_u64;
-    let frames = source.open(0).map(move |item| {
+    let frames = source.open(offset).map(move |item| {
         let data = item.map_err(|error| Box::new(error) as BoxError)?;
         sent += data.len() as u64;
-        if sent > size {
-            return Err(format!("the source has more than {size} bytes").into());
+        if sent > length {
+            return Err(format!("the source has more than {} bytes", offset + length).into());
         }
-        progress(sent);
+        progress(offset + sent);
         Ok(Frame::data(data))
     });
     StreamBody::new(frames).boxed_unsync()

@@ -39,6 +39,8 @@ pub enum Act {
     Corrupt,
     /// The whole body whatever range was asked for.
     IgnoreRange,
+    /// Of an upload's body only the first bytes are kept, and the answer is 503.
+    TakeThenFail(usize),
     /// The right answer without the header.
     Without(&'static str),
 }

@@ -89,6 +89,21 @@ async fn a_broken_upload_begins_again() {
 }
 
 #[tokio::test]
+async fn a_broken_upload_goes_on_at_the_byte_reached() {
+    let fake = FakeRegistry::start().await.unwrap();
+    let (bytes, descriptor) = blob();
+    let source: Arc<dyn BlobSource> = Arc::new(Memory(bytes.clone()));
+    fake.script(Method::PUT, "/uploads/", 1, Act::TakeThenFail(70_000));
+    fake.script(Method::PATCH, "/uploads/", 1, Act::TakeThenFail(50_000));
+    repository(&fake.host(), "app").push_blob(&descriptor, source, None, silent()).await.unwrap();
+    assert_eq!(fake.blob(&descriptor.digest).unwrap(), bytes);
+    let patches: Vec<_> = fake.seen().into_iter().filter(|seen| seen.method == Method::PATCH).collect();
+    let ranges: Vec<&str> = patches.iter().map(|seen| seen.header("content-range")).collect();
+    assert_eq!(ranges, ["70000-199999", "120000-199999"]);
+    assert_eq!(fake.seen_at("/uploads/").iter().filter(|seen| seen.method == Method::POST).count(), 1);
+}
+
+#[tokio::test]
 async fn a_source_that_is_not_its_descriptor_is_refused() {
     let fake = FakeRegistry::start().await.unwrap();
     let (bytes, mut descriptor) = blob();

@@ -115,7 +115,10 @@ async fn answer(
         content.seen.push(seen.clone());
         let act = next_act(&mut content, &seen);
         let range = !matches!(act, Some(Act::IgnoreRange));
-        (plain_answer(&mut content, &seen, range), act)
+        match act {
+            Some(Act::TakeThenFail(bytes)) => (take_part(&mut content, &seen, bytes), None),
+            act => (plain_answer(&mut content, &seen, range), act),
+        }
     };
     if matches!(act, Some(Act::Silence)) {
         std::future::pending::<()>().await;
@@ -162,7 +165,7 @@ fn with_fault(mut plain: Plain, act: Option<Act>, seen: &Seen) -> Response<Scrip
             plain.body = bytes.into();
         }
         Some(Act::Without(name)) => plain.headers.retain(|(header, _)| header.as_str() != name),
-        Some(Act::IgnoreRange | Act::Silence) | None => {}
+        Some(Act::IgnoreRange | Act::Silence | Act::TakeThenFail(_)) | None => {}
     }
     let head = seen.method == Method::HEAD;
     let data = (!head).then_some(plain.body);
@@ -249,6 +252,14 @@ fn blobs(content: &mut Content, seen: &Seen, _: &str, object: &str, range: bool)
     }
 }
 
+fn take_part(content: &mut Content, seen: &Seen, bytes: usize) -> Plain {
+    let id = seen.target.split('?').next().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+    if let Some(upload) = content.uploads.get_mut(id) {
+        upload.extend_from_slice(&seen.body[..bytes.min(seen.body.len())]);
+    }
+    Plain::error(503, "UNAVAILABLE")
+}
+
 fn uploads(content: &mut Content, seen: &Seen, repository: &str, object: &str, _: bool) -> Plain {
     let parameter = |name: &str| {
         let query = seen.target.split_once('?').map_or("", |(_, query)| query);
@@ -266,6 +277,11 @@ fn uploads(content: &mut Content, seen: &Seen, repository: &str, object: &str, _
     let Some(upload) = content.uploads.get_mut(object) else {
         return Plain::error(404, "BLOB_UPLOAD_UNKNOWN");
     };
+    if seen.method == Method::GET {
+        let last = upload.len().saturating_sub(1);
+        let location = format!("/v2/{repository}/blobs/uploads/{object}?_state=y");
+        return Plain::new(204).with("range", format!("0-{last}")).with("location", location);
+    }
     upload.extend_from_slice(&seen.body);
     match parameter("digest") {
         Some(digest) if Digest::of_bytes(upload).as_str() == digest => {
@@ -275,6 +291,8 @@ fn uploads(content: &mut Content, seen: &Seen, repository: &str, object: &str, _
             Plain::new(201).with("docker-content-digest", digest)
         }
         Some(_) => Plain::error(400, "DIGEST_INVALID"),
-        None => Plain::new(202).with("range", format!("0-{}", upload.len().saturating_sub(1))),
+        None => Plain::new(202)
+            .with("range", format!("0-{}", upload.len().saturating_sub(1)))
+            .with("location", format!("/v2/{repository}/blobs/uploads/{object}?_state=z")),
     }
 }
