@@ -1,0 +1,6 @@
+//! The command as callers use it: flags, texts, exit codes, files. Needs root and busybox-static.
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+
+mod bundle;
+mod command;
+mod sealed;
