@@ -29,6 +29,7 @@ impl Stores {
     pub(crate) fn open(root: &Path) -> Result<Self> {
         let metadata = Arc::new(Metadata::open(root, MetadataOptions::default())?);
         let content = Arc::new(ContentStore::open(&root.join(CONTENT), metadata.clone())?);
+        content.cleanup(crate::clock::now())?;
         let place = |name: &str| root.join(format!("{SNAPSHOTTER}{name}"));
         let overlay = Overlay::open(&place("overlayfs"), metadata.clone(), OverlayOptions::default())?;
         let native = Native::open(&place("native"), metadata.clone())?;

@@ -20,19 +20,19 @@ use tare_types::{Namespace, Reference, SnapshotKey};
 use tokio::sync::mpsc;
 
 /// An engine with stores of its own; nothing of it runs containers.
-struct Fixture {
-    engine: Engine,
-    directory: tempfile::TempDir,
+pub(crate) struct Fixture {
+    pub(crate) engine: Engine,
+    pub(crate) directory: tempfile::TempDir,
 }
 
 impl Fixture {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("tare-images-").tempdir_in("/var/tmp").unwrap();
         Self { engine: Engine::open(config(directory.path())).await.unwrap(), directory }
     }
 
     /// The same stores after the daemon went away and came back.
-    async fn reopen(self) -> Self {
+    pub(crate) async fn reopen(self) -> Self {
         self.engine.shutdown().await;
         drop(self.engine);
         let path = self.directory.path().to_path_buf();
@@ -48,7 +48,7 @@ impl Fixture {
         panic!("the engine does not open again: {last:?}");
     }
 
-    async fn pull(&self, name: &str) -> tare_engine::Result<Image> {
+    pub(crate) async fn pull(&self, name: &str) -> tare_engine::Result<Image> {
         self.engine.images().pull(request(name), None).await
     }
 
@@ -100,7 +100,7 @@ fn config(root: &Path) -> EngineConfig {
     }
 }
 
-fn namespace() -> Namespace {
+pub(crate) fn namespace() -> Namespace {
     Namespace::default_namespace()
 }
 
