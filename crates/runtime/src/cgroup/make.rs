@@ -40,6 +40,7 @@ pub(super) fn create(mounts: &Mounts, options: &CgroupOptions<'_>) -> Result<Cgr
     }
     let mut made = Made::default();
     let done = make_all(&mut cgroup, options, &mut made)
+        .and_then(|()| check_thawed(&cgroup, &made))
         .and_then(|()| set_cpuset(&cgroup, options.resources))
         .and_then(|()| {
             let default = LinuxResources::default();
@@ -160,6 +161,18 @@ fn check_empty(directory: &str) -> core::result::Result<(), SysError> {
         Err(error) if error.errno() == Errno::OPNOTSUPP => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// A cgroup left frozen by somebody would hold the first process before its first instruction. Only one that was
+/// there before can be.
+fn check_thawed(cgroup: &Cgroup, made: &Made) -> Result<()> {
+    let freezer = cgroup.directory("freezer");
+    let is_new = |directory: &str| made.0.iter().any(|made| made == directory);
+    if freezer.is_none_or(is_new) || !cgroup.is_frozen()? {
+        return Ok(());
+    }
+    let detail = "container's cgroup unexpectedly frozen";
+    Err(Error::new(ErrorKind::FailedPrecondition, "use", freezer.unwrap_or_default(), detail))
 }
 
 /// Version 2: a controller works in a directory when all above it pass it on. In the usual

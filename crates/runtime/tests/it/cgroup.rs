@@ -219,6 +219,21 @@ fn a_cgroup_in_use_is_refused_by_name() {
 }
 
 #[test]
+fn a_frozen_cgroup_is_refused() {
+    let versions = [v1(), v2()];
+    for (number, mounts) in versions.iter().flatten().enumerate() {
+        let fixture = Fixture::new(mounts, &format!("cold{number}"), &LinuxResources::default());
+        fixture.cgroup.freeze().unwrap();
+        let path = format!("/tare-test-{}-cold{number}/a/b", std::process::id());
+        let options = CgroupOptions { path: &path, id: "other", resources: None, rootless: false };
+        let error = Cgroup::create(mounts, &options).unwrap_err();
+        fixture.cgroup.thaw().unwrap();
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+        assert!(error.to_string().contains("unexpectedly frozen"), "{error}");
+    }
+}
+
+#[test]
 fn a_task_enters_by_writing_zero() {
     let Some(mounts) = v1() else { return };
     let fixture = Fixture::new(&mounts, "enter", &LinuxResources::default());
