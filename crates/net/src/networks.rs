@@ -152,7 +152,7 @@ impl Networks {
             };
             let Some(endpoint) = &sandbox.endpoint else { return Ok(()) };
             let (ip, before) = (endpoint.ip, sandbox.ports.clone());
-            check_free(&state, number, ports)?;
+            check_free(&state, container, ports)?;
             let mut all = before.clone();
             all.extend(ports.iter().filter(|port| !before.contains(port)));
             state.journal.publish(number, &all)?;
@@ -177,6 +177,16 @@ impl Networks {
             self.shared.changed.notify_all();
         }
         published
+    }
+
+    /// The first of `ports` that another container of this instance has, and that container: who to name when
+    /// the holder finds a port in use.
+    pub fn port_conflict(
+        &self,
+        container: &ContainerKey,
+        ports: &[PublishedPort],
+    ) -> Option<(PublishedPort, ContainerKey)> {
+        find_conflict(&self.shared.state(), container, ports)
     }
 
     /// Enters the release in the journal and returns; the kernel's part follows in the background.
@@ -269,20 +279,27 @@ impl Drop for Networks {
 }
 
 /// Fails when another active sandbox has one of the ports on an overlapping address.
-fn check_free(state: &State, number: SandboxNumber, ports: &[PublishedPort]) -> Result<()> {
-    let others = state.active.values().filter(|other| **other != number);
-    for record in others.filter_map(|number| state.records.get(number)) {
-        for held in &record.sandbox.ports {
-            if let Some(port) = ports.iter().find(|port| collide(port, held)) {
-                return Err(Error::new(ErrorKind::AlreadyExists, "publish port", port.to_string())
-                    .with_hint(format!(
-                        "port is already allocated to container {}",
-                        record.sandbox.container
-                    )));
-            }
+fn check_free(state: &State, container: &ContainerKey, ports: &[PublishedPort]) -> Result<()> {
+    let Some((port, holder)) = find_conflict(state, container, ports) else { return Ok(()) };
+    Err(Error::new(ErrorKind::AlreadyExists, "publish port", port.to_string())
+        .with_hint(format!("port is already allocated to container {holder}")))
+}
+
+/// The first of the ports that another container has on an overlapping address, and that container.
+fn find_conflict(
+    state: &State,
+    container: &ContainerKey,
+    ports: &[PublishedPort],
+) -> Option<(PublishedPort, ContainerKey)> {
+    let others = state.active.iter().filter(|(other, _)| *other != container);
+    for (holder, number) in others {
+        let held = state.records.get(number).map_or(&[][..], |record| &record.sandbox.ports);
+        let conflict = ports.iter().find(|port| held.iter().any(|held| collide(port, held)));
+        if let Some(port) = conflict {
+            return Some((*port, holder.clone()));
         }
     }
-    Ok(())
+    None
 }
 
 fn collide(a: &PublishedPort, b: &PublishedPort) -> bool {

@@ -97,6 +97,20 @@ pub(crate) fn start_error(error: Error) -> ApiError {
     }
 }
 
+/// The error of a container's start: with what failed before it, its network or its task.
+pub(crate) fn container_start_error(error: Error) -> ApiError {
+    const NETWORK: &str = "failed to set up container networking";
+    match (error.kind(), error.what()) {
+        (ErrorKind::NotFound, "network") => {
+            ApiError::from(error).map_message(|text| format!("{NETWORK}: {text}"))
+        }
+        (_, "port") => {
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{NETWORK}: {}", error.detail()))
+        }
+        _ => start_error(error).map_message(|text| format!("failed to create task for container: {text}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

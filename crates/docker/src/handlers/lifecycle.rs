@@ -1,7 +1,7 @@
 //! Start, stop and all between.
 
 use crate::body::{self, Handled};
-use crate::convert::error::start_error;
+use crate::convert::error::container_start_error;
 use crate::door::Docker;
 use crate::error::ApiError;
 use crate::query::quote;
@@ -42,9 +42,7 @@ pub(crate) async fn start(door: &Docker, request: &Request, name: &str) -> Handl
     match containers.start(door.namespace(), view.record.id.as_str()).await {
         Ok(true) => body::no_content(),
         Ok(false) => Err(ApiError::not_modified()),
-        Err(error) => {
-            Err(start_error(error).map_message(|text| format!("failed to create task for container: {text}")))
-        }
+        Err(error) => Err(container_start_error(error)),
     }
 }
 
@@ -77,7 +75,7 @@ pub(crate) async fn restart(door: &Docker, request: &Request, name: &str) -> Han
         if error.kind() == ErrorKind::NotFound && error.what() == "container" {
             return error.into();
         }
-        start_error(error).map_message(|text| format!("Cannot restart container {name}: {text}"))
+        container_start_error(error).map_message(|text| format!("Cannot restart container {name}: {text}"))
     })?;
     body::no_content()
 }

@@ -67,7 +67,12 @@ pub(crate) fn attach(engine: &Engine, entry: &Entry, fields: &EngineFields) -> R
         }
         other => other,
     };
-    let sandbox = sandbox.map_err(|error| failed("attach", entry, error))?;
+    let sandbox = sandbox.map_err(|error| match error.kind() {
+        ErrorKind::NotFound if networks.inspect(network).is_err() => {
+            Error::not_found("attach", "network", network)
+        }
+        _ => failed("attach", entry, error),
+    })?;
     let name = networks.inspect(&sandbox.network).map_or_else(|_| network.to_owned(), |network| network.name);
     Ok(state(name, sandbox))
 }
@@ -144,29 +149,59 @@ pub(crate) async fn publish(
         container_ip: address.to_string(),
         container_port: port.container_port.into(),
     };
-    let bound = shim.bind_ports(&entry.key.id, wanted.iter().map(binding).collect()).await?;
+    let bound = match shim.bind_ports(&entry.key.id, wanted.iter().map(binding).collect()).await {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            return Err(in_use(engine, entry, state, wanted, &error));
+        }
+        bound => bound?,
+    };
     state.ports = bound.iter().filter_map(|port| mapping(port, wanted)).collect();
-    let published: Vec<PublishedPort> = wanted
+    let ports: Vec<PublishedPort> = wanted
         .iter()
         .enumerate()
         .filter_map(|(index, port)| {
             let host = bound.iter().find(|bound| bound.binding as usize == index)?;
-            Some(PublishedPort {
-                protocol: match port.protocol {
-                    Protocol::Udp => tare_types::port::Protocol::Udp,
-                    Protocol::Tcp | Protocol::Sctp => tare_types::port::Protocol::Tcp,
-                },
-                host_ip: port.host_ip,
-                host_port: u16::try_from(host.host_port).ok()?,
-                container_port: port.container_port,
-            })
+            Some(published(port, u16::try_from(host.host_port).ok()?))
         })
         .collect();
     let (networks, entry) = (engine.inner().networks.clone(), entry.clone());
     blocking("publish ports", move || {
-        networks.publish(&key(&entry), &published).map_err(|error| failed("publish ports of", &entry, error))
+        networks.publish(&key(&entry), &ports).map_err(|error| failed("publish ports of", &entry, error))
     })
     .await
+}
+
+fn published(port: &PortMapping, host_port: u16) -> PublishedPort {
+    let protocol = match port.protocol {
+        Protocol::Udp => tare_types::port::Protocol::Udp,
+        Protocol::Tcp | Protocol::Sctp => tare_types::port::Protocol::Tcp,
+    };
+    PublishedPort { protocol, host_ip: port.host_ip, host_port, container_port: port.container_port }
+}
+
+/// A port in use, in docker's words: another container has it, or some program of the host.
+fn in_use(
+    engine: &Engine,
+    entry: &Entry,
+    state: &EndpointState,
+    wanted: &[PortMapping],
+    error: &Error,
+) -> Error {
+    let asked: Vec<_> = wanted.iter().map(|port| published(port, port.host_ports.0)).collect();
+    let taken = engine.inner().networks.port_conflict(&key(entry), &asked);
+    let address = |ip: Option<IpAddr>| ip.unwrap_or(IpAddr::from([0, 0, 0, 0]));
+    let reason = match taken {
+        Some((port, _)) => {
+            let at = std::net::SocketAddr::new(address(port.host_ip), port.host_port);
+            format!("Bind for {at} failed: port is already allocated")
+        }
+        None => format!("failed to bind host port: {error}"),
+    };
+    let name = entry.record().engine.as_ref().map(|fields| fields.name.clone()).unwrap_or_default();
+    let endpoint = &state.endpoint_id;
+    let detail =
+        format!("driver failed programming external connectivity on endpoint {name} ({endpoint}): {reason}");
+    Error::new(ErrorKind::AlreadyExists, "publish", "port", "", detail)
 }
 
 /// One bound socket as a mapping, with the port that was given.
