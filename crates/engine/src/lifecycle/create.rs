@@ -163,6 +163,10 @@ fn fields(
     let hostname = match (&request.hostname, &request.network.mode) {
         (Some(hostname), _) if !hostname.is_empty() => hostname.clone(),
         (_, NetworkMode::Host) => host_name(),
+        (_, NetworkMode::Container(reference)) => {
+            let other = engine.entry("join network of", &request.namespace, reference)?.record();
+            other.engine.as_ref().map_or_else(|| id.as_str()[..12].to_owned(), |o| o.hostname.clone())
+        }
         _ => id.as_str()[..12].to_owned(),
     };
     let mut exposed: Vec<String> = config.exposed_ports.keys().cloned().collect();

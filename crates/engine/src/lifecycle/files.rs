@@ -3,7 +3,7 @@
 //! They lie in the container's directory below the root, not on the state's tmpfs: a container can write to them, and
 //! must not fill the memory of the host. Written anew at each start, as Docker does; nothing is synced.
 
-use crate::{Error, Result, network::EndpointState, record::EngineFields};
+use crate::{Error, Result, network::EndpointState, record::EngineFields, request::NetworkMode};
 use std::{fs, io, net::IpAddr, os::unix::fs::DirBuilderExt, path::Path};
 use tare_net::files;
 use tare_types::ErrorKind;
@@ -71,7 +71,9 @@ fn host_resolver() -> String {
 fn own_names(fields: &EngineFields) -> Vec<String> {
     let short = fields.hostname.split('.').next().unwrap_or_default();
     let mut names = vec![fields.hostname.clone()];
-    for name in [short, fields.name.as_str()] {
+    // One that joined another's network is not who answers at the address.
+    let joined = matches!(fields.network.mode, NetworkMode::Container(_));
+    for name in [short, if joined { "" } else { fields.name.as_str() }] {
         if !name.is_empty() && names.iter().all(|known| known != name) {
             names.push(name.to_owned());
         }
