@@ -157,16 +157,19 @@ fn line(device: Device, access: u8) -> String {
     format!("{kind} {}:{} {letters}", number(device.major), number(device.minor))
 }
 
+/// Letters that mean nothing are passed over, as runc does; at least one must mean something.
 fn parse_access(text: &str) -> Result<u8> {
-    if text.is_empty() {
-        return Err(Error::invalid("device rule", "device access cannot be empty"));
+    let bit = |letter| match letter {
+        'r' => READ,
+        'w' => WRITE,
+        'm' => MAKE_NODE,
+        _ => 0,
+    };
+    match text.chars().fold(0, |access, letter| access | bit(letter)) {
+        0 if text.is_empty() => Err(Error::invalid("device rule", "device access cannot be empty")),
+        0 => Err(Error::invalid("device rule", format!("invalid device access {text:?}"))),
+        access => Ok(access),
     }
-    text.chars().try_fold(0, |access, letter| match letter {
-        'r' => Ok(access | READ),
-        'w' => Ok(access | WRITE),
-        'm' => Ok(access | MAKE_NODE),
-        _ => Err(Error::invalid("device rule", format!("invalid device access {text:?}"))),
-    })
 }
 
 #[cfg(test)]

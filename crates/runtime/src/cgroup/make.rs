@@ -129,7 +129,12 @@ fn inherit_cpuset(directory: &str) -> core::result::Result<(), SysError> {
             Err(error) => return Err(error),
         }
         let above = path::parent(directory).unwrap_or_default();
-        let value = cgroup::read(&above, name)?;
+        let mut value = cgroup::read(&above, name)?;
+        if value.trim().is_empty() {
+            // Somebody made the parent and left it empty; the root never is.
+            inherit_cpuset(&above)?;
+            value = cgroup::read(&above, name)?;
+        }
         if !value.trim().is_empty() {
             cgroup::write(directory, name, value.trim())?;
         }

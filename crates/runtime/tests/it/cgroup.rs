@@ -219,6 +219,19 @@ fn a_cgroup_in_use_is_refused_by_name() {
 }
 
 #[test]
+fn a_parent_with_an_empty_cpuset_is_filled() {
+    let Some(mounts) = v1() else { return };
+    let top = format!("/tare-test-{}-pod", std::process::id());
+    let pod = mounts.directory("cpuset", &format!("{top}/a")).unwrap();
+    std::fs::create_dir_all(&pod).unwrap();
+    assert!(read(&pod, "cpuset.cpus").unwrap().trim().is_empty());
+    let fixture = Fixture::new(&mounts, "pod", &LinuxResources::default());
+    assert!(!fixture.file("cpuset", "cpuset.cpus").is_empty());
+    fixture.run("true");
+    drop(fixture);
+}
+
+#[test]
 fn a_frozen_cgroup_is_refused() {
     let versions = [v1(), v2()];
     for (number, mounts) in versions.iter().flatten().enumerate() {
