@@ -23,6 +23,8 @@ const IDLE: Duration = Duration::from_secs(30);
 const LAST_EVENTS: Duration = Duration::from_secs(3);
 /// How long peers may take to close their connections when the shim ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// Idle for this long, the shim lets go of its code's pages.
+const REST: Duration = Duration::from_secs(1);
 /// Pause after a failed accept (no descriptors left).
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -66,6 +68,7 @@ async fn run(shim: Arc<Shim>, listener: OwnedFd) -> Result<(), String> {
         let shim = Arc::clone(&shim);
         async move { shim.events.run().await }
     });
+    tasks.spawn(rest(Arc::clone(&shim)));
     let mut connections = JoinSet::new();
     accept(&shim, &listener, &mut connections).await;
     // From here on nobody may connect: containerd would start another shim.
@@ -79,6 +82,18 @@ async fn run(shim: Arc<Shim>, listener: OwnedFd) -> Result<(), String> {
     drop(tokio::time::timeout(LAST_ANSWERS, answered).await);
     drop(ignored);
     Ok(())
+}
+
+/// Gives memory back whenever the shim has had nothing to do for a while: most of what an idle shim weighs is code
+/// that is mapped and will not run for hours.
+async fn rest(shim: Arc<Shim>) {
+    loop {
+        while tokio::time::timeout(REST, shim.active.notified()).await.is_ok() {}
+        if let Err(error) = tare_sys::memory::release_code() {
+            shim.diagnostics.debug(format!("release code: {error}"));
+        }
+        shim.active.notified().await;
+    }
 }
 
 /// Accepts connections until the shim is to end.

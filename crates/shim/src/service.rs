@@ -36,11 +36,12 @@ impl Service for ShimService {
 
     fn unary(self: Arc<Self>, call: Call) -> Reply<Vec<u8>> {
         Box::pin(async move {
-            if call.service == PRIVATE {
-                private::unary(&self.0, &call)
-            } else {
-                task::unary(&self.0, &call).await
-            }
+            let answer = match call.service.as_str() {
+                PRIVATE => private::unary(&self.0, &call),
+                _ => task::unary(&self.0, &call).await,
+            };
+            self.0.active.notify_one();
+            answer
         })
     }
 

@@ -24,6 +24,8 @@ pub(crate) struct Shim {
     pub(crate) ports: Ports,
     /// Somebody asked the shim to end, or nobody needs it any more.
     pub(crate) ending: Notify,
+    /// A call was answered or a process has ended.
+    pub(crate) active: Notify,
     containers: Mutex<BTreeMap<String, Slot>>,
     /// Children by pid, with the container they belong to.
     children: Mutex<Children>,
@@ -56,6 +58,7 @@ impl Shim {
             ports: Ports::default(),
             diagnostics,
             ending: Notify::new(),
+            active: Notify::new(),
             containers: Mutex::default(),
             children: Mutex::default(),
         }
@@ -126,6 +129,7 @@ impl Shim {
     /// A child was reaped. Children nobody knows are orphans of containers, log programs and the runtime's hooks.
     pub(crate) fn reaped(&self, pid: i32, status: u32, killed: bool) {
         let Some((container, process)) = self.children().remove(&pid) else { return };
+        self.active.notify_one();
         let exited = Exited { status, at: now() };
         // Only SIGKILL can be the memory limit's doing.
         if killed {

@@ -15,6 +15,7 @@ pub mod clock;
 pub mod errno;
 mod error;
 pub mod file;
+pub mod memory;
 pub mod mount;
 pub mod mountns;
 pub mod netlink;

@@ -19,9 +19,12 @@ pub(crate) const PRIVATE: &str = "tare.shim.v1.Shim";
 /// No answer may take longer in a test.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
-/// The binary under test.
-pub(crate) fn binary() -> &'static str {
-    option_env!("TARE_SHIM_BINARY").unwrap_or(env!("CARGO_BIN_EXE_containerd-shim-tare-v2"))
+/// The binary under test: the one just built, or the one `TARE_SHIM_BINARY` names.
+pub(crate) fn binary() -> String {
+    let built = env!("CARGO_BIN_EXE_containerd-shim-tare-v2");
+    let named = std::env::var("TARE_SHIM_BINARY").ok();
+    let path = named.map(|path| std::fs::canonicalize(path).unwrap().to_string_lossy().into_owned());
+    path.unwrap_or_else(|| built.to_owned())
 }
 
 /// Why tests that run containers cannot run here; the reason is printed and the test counts as skipped.
@@ -61,6 +64,7 @@ impl Shim {
             .env_remove("TTRPC_ADDRESS")
             .stdin(Stdio::from(OwnedFd::from(listener)))
             .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let client = Client::connect(&socket).await.unwrap();
