@@ -55,6 +55,16 @@ async fn create_may_start_and_undoes_everything_when_it_cannot() {
     let missing = shim.bundle("b", &["/bin/nothing"], |_| {});
     let status = shim.create("b", &missing, &options).await.unwrap_err();
     assert!(status.message.contains("no such file or directory"), "{status}");
+    // Found when it is created, and refused by execve when it is started.
+    let odd = shim.bundle("o", &["/bin/odd"], |_| {});
+    std::fs::write(odd.join("rootfs/bin/odd"), "#!/no/interpreter\n").unwrap();
+    std::fs::set_permissions(odd.join("rootfs/bin/odd"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(shim.create("o", &odd, &options).await.is_err());
+    shim.create("o", &odd, &plain()).await.unwrap();
+    assert!(shim.start_process("o", "").await.is_err());
+    let ended = std::time::Instant::now();
+    shim.delete("o", "").await.unwrap();
+    assert!(ended.elapsed() < std::time::Duration::from_secs(1), "nobody told that it has ended");
     let broken = shim.bundle("c", &["true"], |_| {});
     std::fs::write(broken.join("config.json"), "{").unwrap();
     assert_eq!(shim.create("c", &broken, &plain()).await.unwrap_err().kind, ErrorKind::InvalidArgument);
