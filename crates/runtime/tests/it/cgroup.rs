@@ -139,6 +139,8 @@ fn limits_of_version_1_are_set_before_anything_runs() {
     assert_eq!(fixture.file("cpu", "cpu.cfs_quota_us"), "20000");
     assert_eq!(fixture.file("cpuset", "cpuset.cpus"), "0");
     assert!(!fixture.file("cpuset", "cpuset.mems").is_empty(), "inherited");
+    let above = format!("{}/..", fixture.cgroup.directory("cpuset").unwrap());
+    assert_eq!(read(&above, "cgroup.clone_children").unwrap(), "1\n", "what was made on the way hands on");
     assert_eq!(fixture.file("pids", "pids.max"), "17");
     let devices = fixture.file("devices", "devices.list");
     assert!(devices.contains("c 1:3 rwm") && !devices.contains("a *:*"), "{devices}");
