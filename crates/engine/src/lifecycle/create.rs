@@ -164,8 +164,11 @@ fn fields(
         (Some(hostname), _) if !hostname.is_empty() => hostname.clone(),
         (_, NetworkMode::Host) => host_name(),
         (_, NetworkMode::Container(reference)) => {
-            let other = engine.entry("join network of", &request.namespace, reference)?.record();
-            other.engine.as_ref().map_or_else(|| id.as_str()[..12].to_owned(), |o| o.hostname.clone())
+            // One that does not exist is told at the start, as docker does.
+            let other = engine.entry("join network of", &request.namespace, reference);
+            let record = other.ok().map(|other| other.record());
+            let theirs = record.and_then(|record| record.engine.as_ref().map(|o| o.hostname.clone()));
+            theirs.unwrap_or_else(|| id.as_str()[..12].to_owned())
         }
         _ => id.as_str()[..12].to_owned(),
     };
