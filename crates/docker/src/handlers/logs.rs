@@ -7,12 +7,15 @@ use crate::hijack::Framing;
 use crate::request::Request;
 use crate::stdcopy;
 use crate::units::{fixed_nanos, parse_unix};
-use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::stream;
+use bytes::{BufMut, BytesMut};
+use futures_util::{FutureExt, stream};
 use std::collections::BTreeMap;
 use tare_engine::attach::Stream;
 use tare_engine::logs::{LogEntry, LogOptions};
 use tare_types::ErrorKind;
+
+/// About how many bytes of a log go out at once.
+const CHUNK: usize = 32 << 10;
 
 /// What goes before each line.
 #[derive(Debug, Clone, Copy)]
@@ -54,38 +57,67 @@ pub(crate) async fn logs(door: &Docker, request: &Request, name: &str) -> Handle
     let framing = if log.tty { Framing::Raw } else { Framing::Multiplexed };
     let chunks = stream::unfold(Some(log), move |log| async move {
         let mut log = log?;
-        match log.next().await? {
-            Ok(entry) => Some((Ok(line(&entry, framing, prefix)), Some(log))),
-            // The head is out: the error is said in the stream, which ends with it.
-            Err(error) => Some((Ok(failure(&error.to_string(), framing)), None)),
+        let mut chunk = BytesMut::new();
+        let mut entry = log.next().await?;
+        // What is there already goes out together: a log has many short lines.
+        loop {
+            match entry {
+                Ok(entry) => put_entry(&mut chunk, &entry, framing, prefix),
+                // The head is out: the error is said in the stream, which ends with it.
+                Err(error) => {
+                    put_failure(&mut chunk, &error.to_string(), framing);
+                    return Some((Ok(chunk.freeze()), None));
+                }
+            }
+            if chunk.len() >= CHUNK {
+                return Some((Ok(chunk.freeze()), Some(log)));
+            }
+            match log.next().now_or_never() {
+                Some(Some(next)) => entry = next,
+                Some(None) => return Some((Ok(chunk.freeze()), None)),
+                None => return Some((Ok(chunk.freeze()), Some(log))),
+            }
         }
     });
     Ok(body::stream(framing.content_type(request), chunks))
 }
 
-fn line(entry: &LogEntry, framing: Framing, prefix: Prefix) -> Bytes {
-    let mut line = BytesMut::with_capacity(stdcopy::HEAD + entry.bytes.len() + 32);
+fn put_entry(chunk: &mut BytesMut, entry: &LogEntry, framing: Framing, prefix: Prefix) {
+    let begin = chunk.len();
+    if framing == Framing::Multiplexed {
+        chunk.put_bytes(0, stdcopy::HEAD);
+    }
     if prefix.timestamps {
-        line.put_slice(fixed_nanos(entry.time).as_bytes());
-        line.put_u8(b' ');
+        chunk.put_slice(fixed_nanos(entry.time).as_bytes());
+        chunk.put_u8(b' ');
     }
     if prefix.details {
-        line.put_slice(attributes(&entry.attributes).as_bytes());
-        line.put_u8(b' ');
+        chunk.put_slice(attributes(&entry.attributes).as_bytes());
+        chunk.put_u8(b' ');
     }
-    line.put_slice(&entry.bytes);
-    match (framing, entry.stream) {
-        (Framing::Raw, _) => line.freeze(),
-        (Framing::Multiplexed, Stream::Stdout) => stdcopy::frame(stdcopy::Stream::Stdout, &line),
-        (Framing::Multiplexed, Stream::Stderr) => stdcopy::frame(stdcopy::Stream::Stderr, &line),
-    }
+    chunk.put_slice(&entry.bytes);
+    let stream = match entry.stream {
+        Stream::Stdout => stdcopy::Stream::Stdout,
+        Stream::Stderr => stdcopy::Stream::Stderr,
+    };
+    finish_frame(chunk, begin, framing, stream);
 }
 
-fn failure(message: &str, framing: Framing) -> Bytes {
-    let text = format!("Error grabbing logs: {message}\n");
-    match framing {
-        Framing::Raw => text.into(),
-        Framing::Multiplexed => stdcopy::frame(stdcopy::Stream::System, text.as_bytes()),
+fn put_failure(chunk: &mut BytesMut, message: &str, framing: Framing) {
+    let begin = chunk.len();
+    if framing == Framing::Multiplexed {
+        chunk.put_bytes(0, stdcopy::HEAD);
+    }
+    chunk.put_slice(format!("Error grabbing logs: {message}\n").as_bytes());
+    finish_frame(chunk, begin, framing, stdcopy::Stream::System);
+}
+
+/// Fills the head that was left open at `begin`.
+fn finish_frame(chunk: &mut BytesMut, begin: usize, framing: Framing, stream: stdcopy::Stream) {
+    if framing == Framing::Multiplexed {
+        let length =
+            u32::try_from(chunk.len() - begin - stdcopy::HEAD).expect("invariant: lines are far below 4 GiB");
+        chunk[begin..begin + stdcopy::HEAD].copy_from_slice(&stdcopy::head(stream, length));
     }
 }
 
@@ -110,6 +142,7 @@ fn attributes(attributes: &BTreeMap<String, String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
     use tare_types::Timestamp;
 
     fn entry() -> LogEntry {
@@ -124,9 +157,13 @@ mod tests {
     #[test]
     fn lines_are_framed_with_their_prefix() {
         let prefix = Prefix { timestamps: true, details: true };
-        let raw = line(&entry(), Framing::Raw, prefix);
+        let mut raw = BytesMut::new();
+        put_entry(&mut raw, &entry(), Framing::Raw, prefix);
         assert_eq!(raw, "1970-01-01T00:00:00.000000001Z a+b=c%2Fd hi\n");
-        let framed = line(&entry(), Framing::Multiplexed, Prefix { timestamps: false, details: false });
-        assert_eq!(framed, Bytes::from_static(b"\x02\0\0\0\0\0\0\x03hi\n"));
+        let mut framed = BytesMut::new();
+        put_entry(&mut framed, &entry(), Framing::Multiplexed, Prefix { timestamps: false, details: false });
+        put_failure(&mut framed, "x", Framing::Multiplexed);
+        let failure = b"\x03\0\0\0\0\0\0\x17Error grabbing logs: x\n";
+        assert_eq!(framed, [&b"\x02\0\0\0\0\0\0\x03hi\n"[..], failure].concat());
     }
 }

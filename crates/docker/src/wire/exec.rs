@@ -14,6 +14,8 @@ wire! {
         attach_stdin: bool,
         attach_stderr: bool,
         attach_stdout: bool,
+        // Go's decoder takes either case, and the Python client relies on it.
+        #[serde(alias = "detachKeys")]
         detach_keys: String,
         env: Option<Vec<String>>,
         working_dir: String,

@@ -75,3 +75,66 @@ fn unchunk(mut bytes: &[u8]) -> Vec<u8> {
     }
     body
 }
+
+/// A connection after the head of its answer.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) head: String,
+    pub(crate) stream: UnixStream,
+}
+
+/// Sends a request and reads the head of its answer, byte by byte: nothing of the stream is taken with it.
+pub(crate) async fn open(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    upgrade: bool,
+    body: Option<&str>,
+) -> Opened {
+    let exchange = async {
+        let mut stream = UnixStream::connect(socket).await.unwrap();
+        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: docker\r\n");
+        if upgrade {
+            request += "Connection: Upgrade\r\nUpgrade: tcp\r\n";
+        }
+        if let Some(body) = body {
+            request += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+        }
+        request += "\r\n";
+        request += body.unwrap_or_default();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        Opened { head: String::from_utf8(head).unwrap(), stream }
+    };
+    tokio::time::timeout(DEADLINE, exchange).await.unwrap_or_else(|_| panic!("no head: {method} {path}"))
+}
+
+impl Opened {
+    /// Everything until the end.
+    pub(crate) async fn rest(mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let read = self.stream.read_to_end(&mut bytes);
+        tokio::time::timeout(DEADLINE, read).await.expect("the end of the stream").unwrap();
+        bytes
+    }
+}
+
+/// Output and errors of a multiplexed stream.
+pub(crate) fn demultiplex(mut bytes: &[u8]) -> (String, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    while let [stream, 0, 0, 0, a, b, c, d, rest @ ..] = bytes {
+        let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+        let part = &rest[..length];
+        match stream {
+            1 => out.extend_from_slice(part),
+            2 => err.extend_from_slice(part),
+            other => panic!("stream {other}"),
+        }
+        bytes = &rest[length..];
+    }
+    assert!(bytes.is_empty(), "no frame: {bytes:?}");
+    (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+}
