@@ -114,6 +114,7 @@ impl<'a> Child<'a> {
         Some(match *op {
             Op::Propagation(flags) => mount::set_propagation(flags),
             Op::AttachRoot(path) => self.root().and_then(|root| mount::attach_root(root, path)),
+            Op::Detach(path) => mount::detach(path),
             Op::PivotRoot => self.root().and_then(mount::pivot),
             Op::MoveRoot => self.root().and_then(mount::move_root),
             Op::Mount(mount) => mount::mount(self, mount),

@@ -10,7 +10,8 @@ use crate::{
 use core::ffi::CStr;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{CWD, OFlags},
+    fs::{CWD, Mode, OFlags},
+    io::Errno,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
         UnmountFlags,
@@ -37,6 +38,14 @@ pub(crate) fn pivot(tree: BorrowedFd<'_>) -> Outcome {
     rustix::process::chdir(c"/").at(Call::Chdir)
 }
 
+/// Detaches a mount by path.
+pub(crate) fn detach(path: &CStr) -> Outcome {
+    match rustix::mount::unmount(path, UnmountFlags::DETACH) {
+        Ok(()) | Err(Errno::INVAL | Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno).at(Call::Umount),
+    }
+}
+
 /// The way for a host whose root is the initramfs, which cannot be pivoted away.
 pub(crate) fn move_root(tree: BorrowedFd<'_>) -> Outcome {
     rustix::process::fchdir(tree).at(Call::Fchdir)?;
@@ -58,6 +67,8 @@ pub(crate) fn mount(child: &mut Child<'_>, op: &MountOp<'_>) -> Outcome {
             let made = new_filesystem(kind, options, attributes)?;
             if op.copy_up {
                 crate::device::copy_up(root, op.destination, made.as_fd())?;
+            } else if kind == c"tmpfs" && !options.iter().any(|option| option.key == c"mode") {
+                keep_mode(place.as_fd(), made.as_fd())?;
             }
             attach(made.as_fd(), place.as_fd())?;
             propagate(made.as_fd(), op.propagation)?;
@@ -65,6 +76,14 @@ pub(crate) fn mount(child: &mut Child<'_>, op: &MountOp<'_>) -> Outcome {
             Ok(())
         }
     }
+}
+
+/// A tmpfs without a mode of its own looks like the directory that it covers.
+fn keep_mode(place: BorrowedFd<'_>, made: BorrowedFd<'_>) -> Outcome {
+    let stat = rustix::fs::fstat(place).at(Call::Fstat)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(made, c".", flags, Mode::empty()).at(Call::Open)?;
+    rustix::fs::fchmod(&root, Mode::from_raw_mode(stat.st_mode & 0o7777)).at(Call::Chmod)
 }
 
 /// A new instance of a file system, not attached anywhere.

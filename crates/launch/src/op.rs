@@ -48,6 +48,8 @@ pub enum Op<'a> {
     Propagation(u32),
     /// Attaches the root's tree: at `/` itself, or at a path when hooks need to find it there.
     AttachRoot(Option<&'a CStr>),
+    /// umount2(MNT_DETACH) of a path of the host's root; one that is no mount any more is left.
+    Detach(&'a CStr),
     /// Makes the tree the root and detaches the old one.
     PivotRoot,
     /// The same by MS_MOVE and chroot(2), for a host whose root is the initramfs.

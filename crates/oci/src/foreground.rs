@@ -11,7 +11,7 @@ use rustix::{
 use tare_runtime::Process;
 use tare_sys::{
     signal::SignalFd,
-    terminal::{RawMode, copy_size},
+    terminal::{RawMode, copy_size, pass_line_feeds},
 };
 
 const SIGCHLD: i32 = 17;
@@ -51,6 +51,7 @@ impl Console {
     pub(crate) fn attach(master: OwnedFd) -> Result<Self, Failure> {
         let [stdin, ..] = output::standard();
         copy_size(stdin, &master)?;
+        pass_line_feeds(&master)?;
         Ok(Self { master, _raw: RawMode::enter(stdin)?, stdin_open: true })
     }
 

@@ -84,7 +84,7 @@ pub fn run(arguments: &[String], environment: &[String]) -> i32 {
     let Some(name) = global.positional(0).filter(|_| !global.has("help")) else {
         return done(output::print(command::HELP));
     };
-    let log = Log::new(global.value("log"), global.value("log-format"));
+    let log = Log::new(global.value("log"), global.value("log-format"), global.has("debug"));
     let default_root = || {
         let user = environment.iter().find_map(|entry| entry.strip_prefix("XDG_RUNTIME_DIR="));
         user.filter(|_| !rustix::process::geteuid().is_root())
@@ -96,6 +96,7 @@ pub fn run(arguments: &[String], environment: &[String]) -> i32 {
         log,
         environment,
     };
+    context.log.debug(&format!("command {name}, states in {}", context.root));
     match command::run(&context, name, &global.rest(1)) {
         Ok(code) => code,
         Err(Failure { text, code }) => {

@@ -9,17 +9,28 @@ use tare_types::Timestamp;
 pub(crate) struct Log {
     path: Option<String>,
     json: bool,
+    debug: bool,
 }
 
 impl Log {
-    pub(crate) fn new(path: Option<&str>, format: Option<&str>) -> Self {
+    pub(crate) fn new(path: Option<&str>, format: Option<&str>, debug: bool) -> Self {
         let path = path.filter(|path| !path.is_empty() && *path != "/dev/stderr");
-        Self { path: path.map(Into::into), json: format == Some("json") }
+        Self { path: path.map(Into::into), json: format == Some("json"), debug }
     }
 
     /// Appends an entry. The failure itself is what matters: one of logging it is not reported over it.
     pub(crate) fn error(&self, text: &str) {
         self.write("error", text);
+    }
+
+    /// With `--debug`: what is done, to the log or to standard error.
+    pub(crate) fn debug(&self, text: &str) {
+        if self.debug && self.path.is_some() {
+            self.write("debug", text);
+        } else if self.debug {
+            let (seconds, nanos) = tare_sys::clock::realtime();
+            crate::output::error(&entry(self.json, "debug", text, Timestamp::new(seconds, nanos)));
+        }
     }
 
     pub(crate) fn warning(&self, text: &str) {

@@ -81,6 +81,14 @@ pub(crate) fn failure(operation: &'static str, ops: &[Op<'_>], name: &str, repor
             let object = format!("error running hook {:?}", hook.path.to_string_lossy());
             return Error::new(ErrorKind::Internal, operation, object, reason);
         }
+        Some(Op::Mount(mount)) if mount.strict && matches!(errno, Errno::LOOP | Errno::NOTDIR) => {
+            let destination = mount.destination.to_string_lossy();
+            let text = format!(
+                "filesystem {:?} must be mounted on ordinary directory",
+                destination.trim_start_matches('/')
+            );
+            return Error::new(ErrorKind::InvalidArgument, operation, describe(&Op::Mount(mount)), text);
+        }
         _ => {}
     }
     let object = op.map(describe).unwrap_or_default();
@@ -118,6 +126,7 @@ fn describe(op: &Op<'_>) -> String {
         Op::NewSession => "make a session".to_string(),
         Op::Propagation(_) => "set the propagation of the root".to_string(),
         Op::AttachRoot(_) => "attach the root file system".to_string(),
+        Op::Detach(path) => format!("detach {}", path.to_string_lossy()),
         Op::PivotRoot | Op::MoveRoot => "change the root".to_string(),
         Op::Mount(mount) => {
             let destination = mount.destination.to_string_lossy();

@@ -132,7 +132,7 @@ fn create_all(
         rootless: runtime.is_rootless(),
     };
     let cgroup = made.cgroup.insert(Cgroup::create(runtime.cgroup_mounts()?, &wanted)?);
-    let prepared = Prepared::new(plan, cgroup)?;
+    let prepared = Prepared::new(plan, cgroup, options.no_pivot)?;
     if let Some(filter) = &plan.process.seccomp {
         dir.store_seccomp(filter.flags, &filter.filter)?;
     }

@@ -37,8 +37,10 @@ pub(crate) struct Prepared {
     pub(crate) devices: Vec<Option<OwnedFd>>,
     pub(crate) namespaces: Vec<(Kind, OwnedFd)>,
     pub(crate) entrance: Entrance,
-    /// Where the root is attached for hooks; without them nobody needs a path of it.
-    pub(crate) hook_root: Option<CString>,
+    /// Where the root is attached for hooks, or to be moved from; else nobody needs a path of it.
+    pub(crate) root_path: Option<CString>,
+    /// Without pivot_root the host's root stays below the container's: mounts to detach before that.
+    pub(crate) exposed: Vec<CString>,
     /// `HOME=...` for the process, if the configuration has none.
     pub(crate) home: Option<CString>,
 }
@@ -54,7 +56,7 @@ pub(crate) enum PreparedMount {
 }
 
 impl Prepared {
-    pub(crate) fn new(plan: &Plan, cgroup: &Cgroup) -> Result<Self> {
+    pub(crate) fn new(plan: &Plan, cgroup: &Cgroup, no_pivot: bool) -> Result<Self> {
         let root = open_root(plan)?;
         let trees = plan.mounts.iter().map(|mount| prepare_mount(mount, cgroup)).collect::<Result<_>>()?;
         let devices = plan.devices.iter().map(prepare_device).collect::<Result<_>>()?;
@@ -72,10 +74,23 @@ impl Prepared {
         } else {
             None
         };
-        let early_hooks = plan.has_early_hooks();
-        let hook_root = early_hooks.then(|| crate::plan::c_string("root.path", &plan.rootfs)).transpose()?;
-        Ok(Self { root, trees, devices, namespaces, entrance, hook_root, home })
+        let needs_path = plan.has_early_hooks() || no_pivot;
+        let root_path = needs_path.then(|| crate::plan::c_string("root.path", &plan.rootfs)).transpose()?;
+        let exposed = if no_pivot { exposed_mounts()? } else { Vec::new() };
+        Ok(Self { root, trees, devices, namespaces, entrance, root_path, exposed, home })
     }
+}
+
+/// Mount points of the host's procfs and sysfs. A process that unmounts its own would see them unmasked.
+fn exposed_mounts() -> Result<Vec<CString>> {
+    let text =
+        tare_sys::file::read_text("/proc/self/mountinfo", 16 << 20).during("read the host's mounts")?;
+    let points = text.lines().filter_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        let bare = after.starts_with("proc ") || after.starts_with("sysfs ");
+        bare.then(|| before.split(' ').nth(4)).flatten()
+    });
+    points.map(|point| crate::plan::c_string("mountinfo", point)).collect()
 }
 
 /// The root as a detached clone whose propagation is already right: pivot_root refuses a shared one.

@@ -319,8 +319,9 @@ fn root_file_system<'a>(
     // exceptions: hooks are promised the host's root, and the container's at its path; and in a user namespace
     // procfs and sysfs can be mounted only while another instance is in sight. Then it is the descriptor of the
     // root, below which everything is resolved, that keeps the set-up inside.
-    let late = prepared.hook_root.is_some() || plan.namespaces.is_new(Kind::User);
-    ops.push(Op::AttachRoot(prepared.hook_root.as_deref()));
+    let late = plan.has_early_hooks() || plan.namespaces.is_new(Kind::User);
+    ops.push(Op::AttachRoot(prepared.root_path.as_deref()));
+    ops.extend(prepared.exposed.iter().map(|path| Op::Detach(path)));
     if !late {
         ops.push(change);
     }
@@ -345,7 +346,7 @@ fn root_file_system<'a>(
     if plan.process.identity.cwd.as_bytes() != b"/" {
         ops.push(Op::MakeDirectory(&plan.process.identity.cwd));
     }
-    if prepared.hook_root.is_some() {
+    if plan.has_early_hooks() {
         if let Some(wait) = wires.hooks {
             ops.push(Op::Rendezvous(Stage::Hooks(wait)));
         }

@@ -35,6 +35,17 @@ impl Drop for RawMode {
     }
 }
 
+/// Lets line feeds pass as they are; the caller's own terminal adds the carriage returns.
+///
+/// # Errors
+/// tcsetattr(3)'s.
+pub fn pass_line_feeds(terminal: impl AsFd) -> Result<()> {
+    use rustix::termios::OutputModes;
+    let mut modes = tcgetattr(&terminal).on("tcgetattr", || "terminal")?;
+    modes.output_modes -= OutputModes::ONLCR;
+    tcsetattr(&terminal, OptionalActions::Now, &modes).on("tcsetattr", || "terminal")
+}
+
 /// Gives one terminal the size of another. If `from` is no terminal nothing happens.
 ///
 /// # Errors

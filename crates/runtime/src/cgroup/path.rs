@@ -46,7 +46,7 @@ pub(super) fn resolve(mounts: &Mounts, options: &CgroupOptions<'_>) -> Result<BT
 pub(super) fn below(name: Option<&str>) -> Result<String> {
     let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(String::new()) };
     if name.split('/').any(|part| part == "..") || name.contains('\0') {
-        return Err(Error::invalid(name, "bad sub cgroup path"));
+        return Err(Error::invalid("bad sub cgroup path", format!("{name} is not a sub cgroup path")));
     }
     let clean = clean(name);
     Ok(if clean.is_empty() { clean } else { format!("/{clean}") })
