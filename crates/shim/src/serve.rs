@@ -89,6 +89,9 @@ async fn run(shim: Arc<Shim>, listener: OwnedFd) -> Result<(), String> {
 async fn rest(shim: Arc<Shim>) {
     loop {
         while tokio::time::timeout(REST, shim.active.notified()).await.is_ok() {}
+        // A hundred calls at once leave a heap full of holes.
+        #[cfg(target_env = "gnu")]
+        tare_sys::memory::trim_heap();
         if let Err(error) = tare_sys::memory::release_code() {
             shim.diagnostics.debug(format!("release code: {error}"));
         }

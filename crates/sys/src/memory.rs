@@ -22,6 +22,21 @@ pub fn release_code() -> Result<()> {
     Ok(())
 }
 
+/// Gives free memory in the middle of the C library's heap back to the kernel.
+///
+/// The allocator by itself returns only what is free at the heap's end. Inlined, so that a program without a C
+/// library, which never calls it, does not need the symbol.
+#[cfg(target_env = "gnu")]
+#[inline]
+#[allow(unsafe_code, reason = "a function of the C library")]
+pub fn trim_heap() {
+    unsafe extern "C" {
+        fn malloc_trim(pad: usize) -> core::ffi::c_int;
+    }
+    // SAFETY: malloc_trim(3) takes no pointer and locks the heap itself; memory in use stays where it is.
+    unsafe { malloc_trim(0) };
+}
+
 /// The range of a line that is executable, not writable, private and of a file.
 fn code_range(line: &str) -> Option<(usize, usize)> {
     let mut fields = line.split_ascii_whitespace();
