@@ -123,11 +123,13 @@ fn wait_hook(pidfd: &OwnedFd, timeout: u32) -> Outcome {
     if !ended {
         return Err(Failed { call: Call::HookTimeout, errno: Errno::TIMEDOUT });
     }
+    let signal = status.as_ref().and_then(|status| status.terminating_signal()).unwrap_or(0);
     match status.and_then(|status| status.exit_status()) {
         Some(0) => Ok(()),
-        // The code travels where an errno does; a signal counts as 128.
+        // The code travels where an errno does; a signal as 256 and its number.
         code => {
-            Err(Failed { call: Call::HookExit, errno: Errno::from_raw_os_error(code.unwrap_or(128).max(1)) })
+            let errno = Errno::from_raw_os_error(code.unwrap_or(256 + signal).max(1));
+            Err(Failed { call: Call::HookExit, errno })
         }
     }
 }

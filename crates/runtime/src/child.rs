@@ -73,13 +73,8 @@ pub(crate) fn failure(operation: &'static str, ops: &[Op<'_>], name: &str, repor
             return Error::new(kind(errno), operation, format!("exec {name}"), words);
         }
         Some(Op::Hook(hook)) => {
-            let reason = match report.call {
-                Call::HookExit => format!("exit status {}", report.code),
-                Call::HookTimeout => String::from("it did not end within its timeout"),
-                call => format!("{}: {words}", call.name()),
-            };
             let object = format!("error running hook {:?}", hook.path.to_string_lossy());
-            return Error::new(ErrorKind::Internal, operation, object, reason);
+            return Error::new(ErrorKind::Internal, operation, object, hook_reason(&report));
         }
         Some(Op::Mount(mount)) if mount.strict && matches!(errno, Errno::LOOP | Errno::NOTDIR) => {
             let destination = mount.destination.to_string_lossy();
@@ -93,6 +88,26 @@ pub(crate) fn failure(operation: &'static str, ops: &[Op<'_>], name: &str, repor
     }
     let object = op.map(describe).unwrap_or_default();
     Error::new(kind(errno), operation, object, format!("{}: {words}", report.call.name()))
+}
+
+/// Whether a report is about the end of a hook.
+pub(crate) fn is_of_hook(report: &Report) -> bool {
+    matches!(report.call, Call::HookExit | Call::HookTimeout)
+}
+
+/// The end of a hook in Go's words.
+pub(crate) fn hook_reason(report: &Report) -> String {
+    match (report.call, report.code) {
+        (Call::HookExit, code) if code == 256 + 31 => String::from("signal: bad system call"),
+        (Call::HookExit, code) if code == 256 + 9 => String::from("signal: killed"),
+        (Call::HookExit, code @ 257..) => format!("signal {}", code - 256),
+        (Call::HookExit, code) => format!("exit status {code}"),
+        (Call::HookTimeout, _) => String::from("it did not end within its timeout"),
+        (call, code) => {
+            let errno = Errno::from_raw_os_error(code.clamp(1, 4095));
+            format!("{}: {}", call.name(), tare_sys::errno::describe(errno))
+        }
+    }
 }
 
 /// runc's texts, which are those of Go's exec.LookPath; dockerd derives exit codes 127 and 126 from them.

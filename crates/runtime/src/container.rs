@@ -154,6 +154,10 @@ impl Container {
                 "the first process ended before its program",
                 "",
             )),
+            Some(report) if child::is_of_hook(&report) => {
+                let object = "error running hook: startContainer";
+                Err(Error::new(ErrorKind::Internal, OPERATION, object, child::hook_reason(&report)))
+            }
             Some(report) => {
                 // The list is the creator's; after the gate only the filter, hooks and the program are left.
                 let end = [Pointer::NULL];

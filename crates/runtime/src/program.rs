@@ -417,9 +417,10 @@ fn process_tail<'a>(
     if let Some((wait, report)) = wires.gate {
         ops.push(Op::Rendezvous(Stage::Gate(wait, report)));
     }
-    ops.extend(start_hooks.iter().map(Op::Hook));
+    // The hooks run in the container: under its filter, like its program.
     if plan.no_new_privileges {
         ops.extend(filter);
     }
+    ops.extend(start_hooks.iter().map(Op::Hook));
     ops.push(Op::Execute(parts.arguments, parts.environment));
 }
