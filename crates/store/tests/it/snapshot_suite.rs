@@ -94,8 +94,12 @@ impl Drop for Mounted {
     }
 }
 
+type Behaviour = fn(&Subject<'_>);
+
+/// Runs all of it; a failure is preceded by the name of the behaviour.
+#[allow(clippy::print_stderr, reason = "tells which behaviour a failure belongs to")]
 pub(crate) fn all(subject: &Subject<'_>) {
-    let behaviours: [(&str, fn(&Subject<'_>)); 20] = [
+    let behaviours: [(&str, Behaviour); 20] = [
         ("an empty root is writable", empty_root),
         ("a child sees its parent", child_sees_parent),
         ("a change stays in its own snapshot", change_is_own),
