@@ -129,13 +129,7 @@ impl Snapshotter for Overlay {
     }
 
     fn stat(&self, namespace: &Namespace, key: &SnapshotKey) -> Result<SnapshotInfo> {
-        let tx = self.metadata.read()?;
-        let mut info = records::get(&tx, "stat", namespace, NAME, key)?;
-        if info.info.kind == Kind::Active {
-            let upper = self.fs(info.id).to_string_lossy().into_owned();
-            info.info.labels.insert(UPPERDIR_LABEL.to_string(), upper);
-        }
-        Ok(info.info)
+        Ok(records::get(&self.metadata.read()?, "stat", namespace, NAME, key)?.info)
     }
 
     fn update(
@@ -198,9 +192,6 @@ impl Snapshotter for Overlay {
         &self.metadata
     }
 }
-
-/// containerd tells the upper directory of an active overlay snapshot by this label.
-const UPPERDIR_LABEL: &str = "containerd.io/snapshot/overlay.upperdir";
 
 pub(super) fn staged(
     snapshotter: &str,
