@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod containerd;
+mod events;
 mod go_shim;
 mod life;
 mod streams;

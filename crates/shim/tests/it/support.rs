@@ -49,6 +49,11 @@ pub(crate) struct Shim {
 impl Shim {
     /// Starts a shim that has no daemon to send events to.
     pub(crate) async fn start() -> Self {
+        Self::start_with(false).await
+    }
+
+    /// Starts a shim; with `events` it sends them to `<dir>/d.sock.ttrpc`.
+    pub(crate) async fn start_with(events: bool) -> Self {
         let dir = tempfile::Builder::new().prefix("tare-shim-").tempdir().unwrap();
         let bundle = dir.path().join("group");
         std::fs::create_dir(&bundle).unwrap();
@@ -56,12 +61,17 @@ impl Shim {
         let listener = UnixListener::bind(&socket).unwrap();
         std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600)).unwrap();
         let address = dir.path().join("d.sock");
-        let process = Command::new(binary())
+        let mut command = Command::new(binary());
+        if events {
+            command.env("TTRPC_ADDRESS", dir.path().join("d.sock.ttrpc"));
+        } else {
+            command.env_remove("TTRPC_ADDRESS");
+        }
+        let process = command
             .args(["-namespace", "test", "-id", "group", "-address"])
             .arg(&address)
             .args(["-debug", "serve"])
             .current_dir(&bundle)
-            .env_remove("TTRPC_ADDRESS")
             .stdin(Stdio::from(OwnedFd::from(listener)))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
