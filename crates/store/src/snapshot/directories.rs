@@ -4,7 +4,7 @@
 //! garbage; it is renamed to `<root>/trash/` first, so that a number is never seen half deleted.
 
 use crate::{Error, Result, remove::remove_tree};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{IFlags, Mode, OFlags};
 use std::{
     collections::HashSet,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -17,6 +17,19 @@ use std::{
 
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Where a new snapshot's files go on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Placement {
+    /// Near the other snapshots: for one that gets few files, such as a container's.
+    Near,
+    /// Away from them: for a layer that is unpacked.
+    ///
+    /// ext4 puts new files near their directory and searches past every inode there that was deleted within the
+    /// last five minutes (`recently_deleted` in fs/ext4/ialloc.c): after the removal of an image, unpacking
+    /// 50,000 files took 20 s instead of 1.5. Layers that are unpacked at once do not share a group's lock either.
+    Spread,
+}
 
 /// The directories below one root.
 #[derive(Debug)]
@@ -65,22 +78,25 @@ impl Directories {
     }
 
     /// Makes `<number>/fs` (0755) and, for a writable overlay, `<number>/work` (0711).
-    pub(super) fn stage(self: &Arc<Self>, work: bool) -> Result<StagedDirectory> {
+    pub(super) fn stage(self: &Arc<Self>, work: bool, placement: Placement) -> Result<StagedDirectory> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.lock_staged().insert(id);
         let staged = StagedDirectory { owner: self.clone(), id, kept: AtomicBool::new(false) };
-        self.make(id, work)?;
+        self.make(id, work, placement)?;
         Ok(staged)
     }
 
     /// Makes the directories of a number, also after a power cut took them from an active snapshot.
-    pub(super) fn make(&self, id: u64, work: bool) -> Result<()> {
+    pub(super) fn make(&self, id: u64, work: bool, placement: Placement) -> Result<()> {
         let failed = |errno| Error::io("make snapshot directory", self.path(id).display(), errno);
         let made = |outcome: rustix::io::Result<()>| match outcome {
             Err(rustix::io::Errno::EXIST) => Ok(()),
             other => other.map_err(failed),
         };
         made(rustix::fs::mkdirat(&self.snapshots, id.to_string(), Mode::from_raw_mode(0o700)))?;
+        if placement == Placement::Spread {
+            self.spread(id).map_err(failed)?;
+        }
         made(rustix::fs::mkdirat(&self.snapshots, format!("{id}/fs"), Mode::from_raw_mode(0o755)))?;
         // The umask of the process is not known here.
         let fs = rustix::fs::openat(&self.snapshots, format!("{id}/fs"), DIRECTORY, Mode::empty())
@@ -88,6 +104,16 @@ impl Directories {
         rustix::fs::fchmod(&fs, Mode::from_raw_mode(0o755)).map_err(failed)?;
         if work {
             made(rustix::fs::mkdirat(&self.snapshots, format!("{id}/work"), Mode::from_raw_mode(0o711)))?;
+        }
+        Ok(())
+    }
+
+    /// Asks the file system to place the directories in this one for themselves (chattr(1), `T`).
+    fn spread(&self, id: u64) -> rustix::io::Result<()> {
+        let directory = rustix::fs::openat(&self.snapshots, id.to_string(), DIRECTORY, Mode::empty())?;
+        // A wish: file systems other than ext4 do not know it.
+        if let Ok(flags) = rustix::fs::ioctl_getflags(&directory) {
+            let _ = rustix::fs::ioctl_setflags(&directory, flags | IFlags::TOPDIR);
         }
         Ok(())
     }

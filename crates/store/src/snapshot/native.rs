@@ -39,7 +39,7 @@ impl Snapshotter for Native {
     }
 
     fn stage(&self, kind: Kind, request: &PrepareRequest<'_>) -> Result<Staged> {
-        let directory = self.directories.stage(false)?;
+        let directory = self.directories.stage(false, super::overlay::placement(request.key))?;
         if let Some(parent) = request.parent {
             let row = self.metadata.read()?.snapshot(request.namespace, NAME, parent)?;
             let row =

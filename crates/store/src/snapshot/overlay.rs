@@ -2,7 +2,8 @@
 
 use super::{
     ApplyTarget, CommitOptions, Kind, PrepareRequest, Removed, SnapshotInfo, Snapshotter, Staged, Usage,
-    directories::Directories, records, usage,
+    directories::{Directories, Placement},
+    records, usage,
 };
 use crate::{Error, Filters, Labels, Metadata, Result, Tables, WhiteoutFormat, WriteTx, metadata::Table};
 use std::{
@@ -34,6 +35,14 @@ pub struct Overlay {
 
 /// Its name at every door.
 pub(super) const NAME: &str = "overlayfs";
+
+/// By the name that containerd's clients and the engine give to what they unpack into: `extract-<unique> <chain>`.
+pub(super) fn placement(key: &SnapshotKey) -> Placement {
+    match key.as_str().starts_with("extract-") {
+        true => Placement::Spread,
+        false => Placement::Near,
+    }
+}
 
 impl Overlay {
     /// Opens or creates the snapshotter below `root` and removes what a crash left.
@@ -93,7 +102,7 @@ impl Snapshotter for Overlay {
     }
 
     fn stage(&self, kind: Kind, request: &PrepareRequest<'_>) -> Result<Staged> {
-        let directory = self.directories.stage(kind == Kind::Active)?;
+        let directory = self.directories.stage(kind == Kind::Active, placement(request.key))?;
         Ok(staged(NAME, kind, request, directory))
     }
 
@@ -106,7 +115,7 @@ impl Snapshotter for Overlay {
         }
         if !self.directories.exists(row.id) {
             // A power cut may keep the row and lose the empty directories: they were not synced.
-            self.directories.make(row.id, row.info.kind == Kind::Active)?;
+            self.directories.make(row.id, row.info.kind == Kind::Active, Placement::Near)?;
         }
         let parents = records::chain(&tx, "mounts", namespace, NAME, row.info.parent.as_ref())?;
         Ok(self.mounts_of(row.info.kind, row.id, &parents))
