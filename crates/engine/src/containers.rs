@@ -351,6 +351,11 @@ impl Containers {
         counted.await.unwrap_or(0)
     }
 
+    /// Directory of a container's own files: `<id>-json.log` and its older parts, `hosts`, `hostname`, `resolv.conf`.
+    pub fn directory(&self, namespace: &Namespace, id: &ContainerId) -> std::path::PathBuf {
+        self.engine.container_directory(&crate::key::Key::new(namespace, id))
+    }
+
     /// How many there are.
     pub fn counts(&self, namespace: &Namespace) -> Counts {
         let mut counts = Counts::default();

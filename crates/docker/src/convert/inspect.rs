@@ -3,6 +3,7 @@
 use crate::convert::extension::Extension;
 use crate::convert::{mounts, network, time_text};
 use crate::wire::container::{GraphDriver, Inspect, State};
+use std::path::PathBuf;
 use tare_engine::state::{ContainerView, Status};
 use tare_types::ExecId;
 
@@ -11,8 +12,8 @@ use tare_types::ExecId;
 pub(crate) struct Details {
     /// Execs that are known.
     pub(crate) execs: Vec<ExecId>,
-    /// Path of the log file, or empty.
-    pub(crate) log_path: String,
+    /// Directory of the container's own files.
+    pub(crate) directory: PathBuf,
     /// Bytes of the writable layer and of the whole root file system, if they were asked for.
     pub(crate) sizes: Option<(i64, i64)>,
 }
@@ -25,7 +26,6 @@ pub(crate) fn to_inspect(view: &ContainerView, details: Details) -> Inspect {
         id: record.id.to_string(),
         created: time_text(Some(record.created_at)),
         state: to_state(view),
-        log_path: details.log_path,
         restart_count: view.state.restart_count,
         driver: record.snapshotter.clone(),
         platform: "linux".to_owned(),
@@ -36,6 +36,16 @@ pub(crate) fn to_inspect(view: &ContainerView, details: Details) -> Inspect {
         size_root_fs: details.sizes.map(|(_, whole)| whole),
         ..Inspect::default()
     };
+    // The files are made at the first start.
+    if view.state.started_at.is_some() {
+        let file = |name: &str| details.directory.join(name).to_string_lossy().into_owned();
+        inspect.resolv_conf_path = file("resolv.conf");
+        inspect.hostname_path = file("hostname");
+        inspect.hosts_path = file("hosts");
+        if extension.host_config.log_config.kind == "json-file" {
+            inspect.log_path = file(&format!("{}-json.log", record.id));
+        }
+    }
     if let Some(fields) = &record.engine {
         let (path, args) =
             fields.argv.split_first().map_or((String::new(), &[][..]), |(p, a)| (p.clone(), a));

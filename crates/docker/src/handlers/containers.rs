@@ -86,8 +86,12 @@ pub(crate) async fn inspect(door: &Docker, request: &Request, name: &str) -> Han
     if request.query.flag("size") {
         tracing::debug!(container = %view.record.id, "sizes were asked for and are not known");
     }
-    let details =
-        Details { execs: containers.execs(&view.record.namespace, &view.record.id), ..Details::default() };
+    let (namespace, id) = (&view.record.namespace, &view.record.id);
+    let details = Details {
+        execs: containers.execs(namespace, id),
+        directory: containers.directory(namespace, id),
+        ..Details::default()
+    };
     body::ok(&to_inspect(&view, details))
 }
 

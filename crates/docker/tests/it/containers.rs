@@ -33,6 +33,9 @@ async fn a_container_lives_as_in_docker() {
         (after["State"]["Status"].as_str(), after["State"]["ExitCode"].as_i64()),
         (Some("exited"), Some(3))
     );
+    for file in ["LogPath", "HostsPath", "HostnamePath", "ResolvConfPath"] {
+        assert!(std::path::Path::new(after[file].as_str().unwrap()).is_file(), "{file}: {}", after[file]);
+    }
     assert_eq!(door.post("/containers/web/stop", None).await.status, 304);
     assert_eq!(door.call("DELETE", "/containers/web").await.status, 204);
     assert_eq!(door.call("DELETE", "/containers/web").await.status, 404);

@@ -2,7 +2,6 @@
 //!
 //! Most tests speak HTTP themselves; `cli` drives the real docker command where it is installed.
 #![allow(clippy::print_stdout, reason = "a test that is skipped says why")]
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 #![allow(clippy::unwrap_used, reason = "a failing step of a fixture fails its test")]
 
 mod api;
