@@ -35,6 +35,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) fn serve(args: Args) -> Result<(), String> {
     // First of all: until its execve a container's process is a copy of this one.
     tare_sys::process::set_not_dumpable().map_err(|error| error.to_string())?;
+    // What the starter left open is nobody's business: not the log programs', not the containers'.
+    tare_sys::close_on_exec_from(3).map_err(|error| error.to_string())?;
     let listener = take_listener()?;
     detach_from_starter()?;
     let diagnostics = Arc::new(Diagnostics::open(Path::new("."), &args.id, args.debug));
