@@ -15,6 +15,8 @@ mod backend;
 mod database;
 mod rows;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod typed;
 
 pub use backend::FileBackend;

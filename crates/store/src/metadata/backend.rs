@@ -21,12 +21,21 @@ pub struct FileBackend {
     file: Arc<File>,
     retired: Arc<AtomicBool>,
     syncs: Arc<AtomicU64>,
+    /// Writes until one fails, for tests.
+    #[cfg(test)]
+    pub(super) faults: Arc<std::sync::atomic::AtomicI64>,
 }
 
 impl FileBackend {
     /// A backend on an open file; `syncs` counts its fdatasync calls.
     pub fn new(file: Arc<File>, syncs: Arc<AtomicU64>) -> Self {
-        Self { file, retired: Arc::new(AtomicBool::new(false)), syncs }
+        Self {
+            file,
+            retired: Arc::new(AtomicBool::new(false)),
+            syncs,
+            #[cfg(test)]
+            faults: Arc::new(std::sync::atomic::AtomicI64::new(i64::MAX)),
+        }
     }
 
     /// From now on nothing is written through this instance: a newer one owns the file.
@@ -35,6 +44,10 @@ impl FileBackend {
     }
 
     fn check(&self) -> io::Result<()> {
+        #[cfg(test)]
+        if self.faults.fetch_sub(1, Ordering::SeqCst) == 0 {
+            return Err(rustix::io::Errno::NOSPC.into());
+        }
         match self.retired.load(Ordering::SeqCst) {
             true => Err(io::Error::other("this instance of the database was given up after a failed write")),
             false => Ok(()),

@@ -5,11 +5,12 @@ use crate::{Error, Result};
 use redb::{Database, Durability, ReadableDatabase};
 use rustix::fs::FlockOperation;
 use std::{
+    collections::BTreeMap,
     fs::File,
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -55,20 +56,25 @@ pub struct Metadata {
 struct Instance {
     database: Arc<Database>,
     backend: FileBackend,
+    /// Set by a reader that met a failure of the file.
+    broken: Arc<AtomicBool>,
 }
 
 /// State of group commit. Only writers take its lock, readers never.
 #[derive(Debug, Default)]
 struct Group {
-    /// Counts transactions.
+    /// Counts transactions, over all instances.
     last: u64,
-    /// Every transaction up to this one is durable.
+    /// Every transaction of this instance up to this one is durable.
     durable: u64,
-    /// Transactions before this number that were not durable are lost.
-    lost_before: u64,
-    /// Why they were lost.
-    lost_because: String,
+    /// Counts instances.
+    epoch: u64,
+    /// How the instances before ended: the last durable transaction, and why.
+    ended: BTreeMap<u64, (u64, String)>,
 }
+
+/// Ends that are remembered: a writer asks for its own within moments.
+const ENDS: usize = 64;
 
 impl Metadata {
     /// Opens or creates `<root>/metadata.redb`, mode 0600.
@@ -130,8 +136,21 @@ impl Metadata {
     /// # Errors
     /// When the database cannot be read.
     pub fn read(&self) -> Result<ReadTx> {
-        let instance = self.instance()?;
-        instance.database.begin_read().map(ReadTx::new).map_err(|error| self.failed("read", error))
+        let mut instance = self.instance()?;
+        if instance.broken.load(Ordering::SeqCst) {
+            // Only here a reader waits for writers: the file failed under another reader.
+            let mut group = self.enter();
+            if self.instance()?.broken.load(Ordering::SeqCst) {
+                drop(self.give_up(&mut group, &"the file failed while it was read"));
+            }
+            drop(group);
+            instance = self.instance()?;
+        }
+        let begun = instance.database.begin_read().map_err(|error| {
+            instance.broken.store(true, Ordering::SeqCst);
+            self.failed("read", error)
+        })?;
+        Ok(ReadTx::new(begun, instance.broken))
     }
 
     /// Runs `change` in a transaction and returns when it is durable.
@@ -149,16 +168,18 @@ impl Metadata {
             self.flush(&mut group);
         }
         let value = outcome?;
-        let mine = group.last;
-        let group = self.wait_durable(group, mine);
-        match mine < group.lost_before && mine > group.durable {
-            true => Err(Error::new(
-                ErrorKind::ResourceExhausted,
-                "commit to metadata database",
-                self.path.display(),
-                group.lost_because.clone(),
-            )),
-            false => Ok(value),
+        let (epoch, mine) = (group.epoch, group.last);
+        let group = self.wait_durable(group, epoch, mine);
+        if group.epoch == epoch {
+            return Ok(value);
+        }
+        // Numbers go on in the next instance, so only the end of its own says what became of this one.
+        match group.ended.get(&epoch) {
+            Some((durable, _)) if mine <= *durable => Ok(value),
+            end => {
+                let why = end.map_or("", |(_, why)| why);
+                Err(self.failed("commit to", format!("changes were not saved: {why}")))
+            }
         }
     }
 
@@ -234,13 +255,18 @@ impl Metadata {
         }
     }
 
-    fn wait_durable<'a>(&'a self, mut group: MutexGuard<'a, Group>, mine: u64) -> MutexGuard<'a, Group> {
-        while group.durable < mine && group.lost_before <= mine {
+    fn wait_durable<'a>(
+        &'a self,
+        mut group: MutexGuard<'a, Group>,
+        epoch: u64,
+        mine: u64,
+    ) -> MutexGuard<'a, Group> {
+        while group.epoch == epoch && group.durable < mine {
             let (next, timeout) =
                 self.flushed.wait_timeout(group, FLUSH_CHECK).unwrap_or_else(PoisonError::into_inner);
             group = next;
             let alone = timeout.timed_out() && self.waiting.load(Ordering::SeqCst) == 0;
-            if alone && group.durable < mine && group.lost_before <= mine {
+            if alone && group.epoch == epoch && group.durable < mine {
                 self.flush(&mut group);
             }
         }
@@ -249,8 +275,13 @@ impl Metadata {
 
     /// After a failed write: what was not durable is lost, and the instance must not be used any more.
     fn give_up(&self, group: &mut Group, error: &dyn std::fmt::Display) -> Error {
-        group.lost_before = group.last + 1;
-        group.lost_because = format!("changes were not saved: {error}");
+        let (epoch, durable) = (group.epoch, group.durable);
+        group.ended.insert(epoch, (durable, error.to_string()));
+        if group.ended.len() > ENDS {
+            group.ended.pop_first();
+        }
+        group.epoch += 1;
+        group.durable = group.last;
         if let Some(instance) = self.write_current().take() {
             instance.backend.retire();
         }
@@ -266,6 +297,13 @@ impl Metadata {
         };
         let operation = if verb == "read" { "read metadata database" } else { "commit to metadata database" };
         Error::new(kind, operation, self.path.display(), text)
+    }
+
+    /// Lets the write (or change of length, or sync) after `count` more of them fail.
+    #[cfg(test)]
+    pub(super) fn fail_after(&self, count: i64) {
+        let instance = self.instance().unwrap();
+        instance.backend.faults.store(count, Ordering::SeqCst);
     }
 
     fn write_current(&self) -> std::sync::RwLockWriteGuard<'_, Option<Instance>> {
@@ -288,7 +326,8 @@ impl Metadata {
         let backend = FileBackend::new(self.file.clone(), self.syncs.clone());
         let database = open_database(&self.path, backend.clone(), self.options)?;
         tables::prepare(&database, &self.path, SCHEMA_VERSION)?;
-        let instance = Instance { database: Arc::new(database), backend };
+        let instance =
+            Instance { database: Arc::new(database), backend, broken: Arc::new(AtomicBool::new(false)) };
         *current = Some(instance.clone());
         Ok(instance)
     }

@@ -5,7 +5,15 @@
 
 use crate::{Error, Result};
 use redb::{Database, ReadableTable, TableDefinition, TableError};
-use std::{cell::Cell, ops::ControlFlow, path::Path};
+use std::{
+    cell::Cell,
+    ops::ControlFlow,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 use tare_types::ErrorKind;
 
 type Definition = TableDefinition<'static, (&'static str, &'static str), &'static [u8]>;
@@ -91,7 +99,11 @@ pub(super) mod sealed {
 }
 
 /// A consistent view of the database.
-pub struct ReadTx(redb::ReadTransaction);
+pub struct ReadTx {
+    inner: redb::ReadTransaction,
+    /// Told when the file fails.
+    broken: Arc<AtomicBool>,
+}
 
 /// A change in progress: seen by nobody else, dropped without a trace when its closure fails.
 pub struct WriteTx {
@@ -112,8 +124,13 @@ impl std::fmt::Debug for WriteTx {
 }
 
 impl ReadTx {
-    pub(super) fn new(inner: redb::ReadTransaction) -> Self {
-        Self(inner)
+    pub(super) fn new(inner: redb::ReadTransaction, broken: Arc<AtomicBool>) -> Self {
+        Self { inner, broken }
+    }
+
+    fn fail(&self, table: Table, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+        self.broken.store(true, Ordering::SeqCst);
+        failed(table, error)
     }
 }
 
@@ -151,16 +168,16 @@ impl WriteTx {
 
 impl sealed::Raw for ReadTx {
     fn raw_get(&self, table: Table, scope: &str, id: &str) -> Result<Option<Vec<u8>>> {
-        let open = self.0.open_table(table.definition()).map_err(|error| failed(table, error))?;
-        get(&open, scope, id).map_err(|error| failed(table, error))
+        let open = self.inner.open_table(table.definition()).map_err(|error| self.fail(table, error))?;
+        get(&open, scope, id).map_err(|error| self.fail(table, error))
     }
     fn raw_scan(&self, table: Table, scope: &str, visit: &mut Visit<'_>) -> Result<()> {
-        let open = self.0.open_table(table.definition()).map_err(|error| failed(table, error))?;
-        scan(table, &open, Range::Scope(scope), visit)
+        let open = self.inner.open_table(table.definition()).map_err(|error| self.fail(table, error))?;
+        scan(table, &open, Range::Scope(scope), visit, &|| self.broken.store(true, Ordering::SeqCst))
     }
     fn raw_scan_from(&self, table: Table, after: Option<&str>, visit: &mut Visit<'_>) -> Result<()> {
-        let open = self.0.open_table(table.definition()).map_err(|error| failed(table, error))?;
-        scan(table, &open, Range::After(after), visit)
+        let open = self.inner.open_table(table.definition()).map_err(|error| self.fail(table, error))?;
+        scan(table, &open, Range::After(after), visit, &|| self.broken.store(true, Ordering::SeqCst))
     }
 }
 
@@ -171,11 +188,11 @@ impl sealed::Raw for WriteTx {
     }
     fn raw_scan(&self, table: Table, scope: &str, visit: &mut Visit<'_>) -> Result<()> {
         let open = self.inner.open_table(table.definition()).map_err(|error| self.fail(table, error))?;
-        scan(table, &open, Range::Scope(scope), visit)
+        scan(table, &open, Range::Scope(scope), visit, &|| self.failed.set(true))
     }
     fn raw_scan_from(&self, table: Table, after: Option<&str>, visit: &mut Visit<'_>) -> Result<()> {
         let open = self.inner.open_table(table.definition()).map_err(|error| self.fail(table, error))?;
-        scan(table, &open, Range::After(after), visit)
+        scan(table, &open, Range::After(after), visit, &|| self.failed.set(true))
     }
 }
 
@@ -202,7 +219,12 @@ fn scan(
     open: &impl ReadableTable<Key, &'static [u8]>,
     range: Range<'_>,
     visit: &mut Visit<'_>,
+    on_failure: &dyn Fn(),
 ) -> Result<()> {
+    let broken = |error: redb::StorageError| {
+        on_failure();
+        failed(table, error)
+    };
     let behind;
     let start = match range {
         Range::Scope(scope) => (scope, ""),
@@ -213,8 +235,8 @@ fn scan(
             (behind.as_str(), "")
         }
     };
-    for row in open.range(start..).map_err(|error| failed(table, error))? {
-        let (key, value) = row.map_err(|error| failed(table, error))?;
+    for row in open.range(start..).map_err(broken)? {
+        let (key, value) = row.map_err(broken)?;
         let (row_scope, id) = key.value();
         if matches!(range, Range::Scope(scope) if scope != row_scope) {
             break;
