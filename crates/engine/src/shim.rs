@@ -11,6 +11,7 @@ pub(crate) mod bundle;
 pub(crate) mod client;
 pub(crate) mod convert;
 pub(crate) mod diagnostics;
+pub(crate) mod diary;
 pub(crate) mod launch;
 pub(crate) mod listener;
 pub(crate) mod options;

@@ -16,7 +16,7 @@ use crate::{
         Shim,
         bundle::{Bundle, Facts, TASKS},
         client::Listed,
-        diagnostics, launch,
+        diagnostics, diary, launch,
     },
     state::Status,
     stores::blocking,
@@ -98,6 +98,11 @@ async fn take_up(engine: &Engine, key: &Key) {
         return;
     };
     let _turn = entry.turn.lock().await;
+    if !facts.native
+        && let Err(error) = diary::open(engine, key, &bundle)
+    {
+        tracing::warn!(container = %key, %error, "the log of a shim is not read");
+    }
     match reconnect(engine, key, &facts).await {
         Ok((shim, processes)) => adopt(engine, &entry, shim, bundle, &facts, processes).await,
         Err(error) => {

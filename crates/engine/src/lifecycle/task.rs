@@ -10,7 +10,7 @@ use crate::{
         Shim, bootstrap,
         bundle::{Bundle, Facts},
         client::CreateCall,
-        launch,
+        diary, launch,
         resolve::{self, Chosen},
     },
     task::Task,
@@ -55,6 +55,9 @@ pub(crate) async fn prepare(engine: &Engine, key: &Key, new: &NewTask) -> Result
     facts.binary.clone_from(&chosen.binary);
     facts.native = chosen.native;
     make_bundle(engine, key, &bundle, Some(&new.spec), &facts).await?;
+    if !chosen.native {
+        diary::open(engine, key, &bundle)?;
+    }
     let started = match bootstrap::start(engine.config(), key, &bundle, &chosen).await {
         Ok(shim) => {
             facts.address.clone_from(&shim.address);
