@@ -50,15 +50,15 @@ pub(crate) async fn remove_settled(
     task: Option<&Arc<Task>>,
 ) -> Result<()> {
     entry.live().state.status = Status::Removing;
-    let letting_go = async {
+    let deleting = async {
         if let Some(task) = task
-            && let Err(error) = task::delete(engine, entry, task).await
+            && let Err(error) = task::delete(engine, entry, task, task::ShimEnd::BehindTheAnswer).await
         {
             tracing::error!(container = %entry.key, %error, "the task could not be deleted");
         }
-        connect::release(engine, entry).await;
     };
-    let (committed, ()) = tokio::join!(commit_removal(engine, entry), letting_go);
+    let (committed, (), ()) =
+        tokio::join!(commit_removal(engine, entry), deleting, connect::release(engine, entry));
     let removed = match committed {
         Ok(removed) => removed,
         Err(error) => {
