@@ -29,9 +29,13 @@ use std::{
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
 };
 use tare_types::{ErrorKind, ExecId, Namespace};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How long verbs under way may take when the engine shuts down.
+const SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// The engine. Cloning shares it.
 #[derive(Clone)]
@@ -189,7 +193,10 @@ impl Engine {
     pub async fn shutdown(&self) {
         self.inner.stop.cancel();
         self.inner.tracker.close();
-        self.inner.tracker.wait().await;
+        // A verb that waits for a program ends with the process: whatever it leaves is undone at the next start.
+        if tokio::time::timeout(SHUTDOWN, self.inner.tracker.wait()).await.is_err() {
+            tracing::warn!("verbs were still under way at the end");
+        }
         let networks = self.inner.networks.clone();
         let ended = crate::stores::blocking("end networks", move || {
             networks

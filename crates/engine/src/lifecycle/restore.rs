@@ -146,14 +146,19 @@ async fn reconnect(engine: &Engine, key: &Key, facts: &Facts) -> Result<(Shim, V
         )
         .await?;
         let shim = shim.followed_by(diagnostics);
-        let processes = if shim.native {
-            shim.processes(&key.id).await?
+        let listed = if shim.native {
+            shim.processes(&key.id).await
         } else {
-            let process = shim.state(&key.id, None).await?;
-            let id = key.id.to_string();
-            vec![Listed { id, exec: String::new(), process, oom_killed: false }]
+            shim.state(&key.id, None).await.map(|process| {
+                let id = key.id.to_string();
+                vec![Listed { id, exec: String::new(), process, oom_killed: false }]
+            })
         };
-        Ok((shim, processes))
+        match listed {
+            // It lives and has no such container: not yet, or not any more.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok((shim, Vec::new())),
+            listed => Ok((shim, listed?)),
+        }
     };
     tokio::time::timeout(deadline, connecting).await.unwrap_or_else(|_| {
         let detail = format!("it does not answer within {deadline:?}");

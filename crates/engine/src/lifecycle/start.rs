@@ -100,10 +100,11 @@ async fn try_start(
 ) -> Result<()> {
     let wanted = connect::wanted_ports(fields)?;
     let chosen = resolve::choose(engine.config(), &record.runtime.name, record.runtime.options.clone())?;
+    let stdio = options::stdio(entry, fields, chosen.native)?;
     let facts = Facts {
         driven: true,
         restart_count: entry.live().state.restart_count,
-        stdio: (&options::owned(fields.process.tty)).into(),
+        stdio: (&stdio).into(),
         ..Facts::default()
     };
     let making = {
@@ -133,7 +134,7 @@ async fn try_start(
         runtime: record.runtime.name.clone(),
         options: record.runtime.options.clone(),
         rootfs: ground.rootfs,
-        stdio: options::stdio(engine, entry, fields, chosen.native),
+        stdio,
         facts,
     };
     let mut prepared = match prepared {

@@ -31,12 +31,10 @@ pub(crate) async fn stop(engine: &Engine, entry: &Arc<Entry>, options: &StopOpti
         _ => fields.stop_signal,
     };
     let timeout = options.timeout.unwrap_or(fields.stop_timeout);
-    if exit::cancel_restart(entry) {
-        entry.live().stopped = true;
+    let Some(task) = to_stop(entry).await else {
         wanted_no_more(engine, entry).await?;
-        return Ok(true);
-    }
-    let Some(task) = entry.running_task() else { return Ok(false) };
+        return Ok(false);
+    };
     mark_stopped(entry, &task);
     // The turn is free while the program takes its time: `kill` and `rm -f` must get through.
     send(&task, signal).await?;
@@ -55,6 +53,24 @@ pub(crate) async fn stop(engine: &Engine, entry: &Arc<Entry>, options: &StopOpti
     exit::settle(engine, entry, &task).await;
     engine.publish(entry, action(entry, "stop"));
     Ok(true)
+}
+
+/// The task to stop. Without one it is seen to that none follows: a restart that waits is given up, one that is decided
+/// or under way is waited for.
+async fn to_stop(entry: &Arc<Entry>) -> Option<Arc<Task>> {
+    if let Some(task) = entry.running_task() {
+        return Some(task);
+    }
+    // An end that is being settled now is followed by no restart.
+    entry.live().stopped = true;
+    if exit::cancel_restart(entry) {
+        return None;
+    }
+    let _turn = entry.turn.lock().await;
+    if exit::cancel_restart(entry) {
+        return None;
+    }
+    entry.running_task()
 }
 
 /// Sends SIGKILL and waits for the end, with a bound.

@@ -1,7 +1,7 @@
 //! What the engine tells a shim beside the bundle: where the streams of a driven container go.
 
 use crate::{
-    Any, Engine, Error, Result, entry::Entry, exec::ExecRequest, record::EngineFields, request::LogConfig,
+    Any, Error, Result, entry::Entry, exec::ExecRequest, record::EngineFields, request::LogConfig,
     tasks::Stdio,
 };
 use prost::Message;
@@ -23,15 +23,25 @@ pub(crate) fn log_name(id: &ContainerId) -> String {
 }
 
 /// The streams of a driven container's first process.
-pub(crate) fn stdio(engine: &Engine, entry: &Entry, fields: &EngineFields, native: bool) -> Stdio {
+///
+/// # Errors
+/// `Unimplemented` for a log behind a foreign shim: nobody there writes Docker's form.
+pub(crate) fn stdio(entry: &Entry, fields: &EngineFields, native: bool) -> Result<Stdio> {
     if native {
-        return owned(fields.process.tty);
+        return Ok(owned(fields.process.tty));
     }
-    // A foreign shim hands the streams to Tare's binary, which writes the same log.
-    let file = engine.container_directory(&entry.key).join(log_name(&entry.key.id));
-    let writer = format!("binary://{}?-log-json-file={}", engine.config().shim.display(), file.display());
-    let stdout = if fields.log.driver == "none" { String::new() } else { writer };
-    Stdio { stdin: String::new(), stderr: stdout.clone(), stdout, terminal: fields.process.tty }
+    if fields.log.driver != "none" {
+        let detail = format!("log driver {} behind a foreign shim is not implemented", fields.log.driver);
+        return Err(Error::new(
+            ErrorKind::Unimplemented,
+            "start",
+            "container",
+            entry.key.id.as_str(),
+            detail,
+        )
+        .with_hint("use --log-driver none, or Tare's own runtime"));
+    }
+    Ok(Stdio { terminal: fields.process.tty, ..Stdio::default() })
 }
 
 /// Streams that the shim owns.
