@@ -238,7 +238,7 @@ impl Tasks {
                 lifecycle::exit::settle(&engine, &entry, &task).await;
                 return Ok(exit);
             }
-            lifecycle::task::delete(&engine, &entry, &task, lifecycle::task::ShimEnd::Awaited).await
+            lifecycle::task::delete(&engine, &entry, &task).await
         };
         self.engine.run("delete task", work).await
     }

@@ -67,7 +67,10 @@ fn daemons_that_die_while_containers_start_leave_nothing_half_done() {
         host.up();
         for line in host.docker(&["ps", "-a", "--format", "{{.Names}} {{.State}}"]).good().out.lines() {
             let (name, state) = line.split_once(' ').unwrap();
-            assert!(["created", "running"].contains(&state), "{line}");
+            // A shim whose caller died in the middle of Create takes the container back: that run ended by SIGKILL.
+            let code = host.field(name, "{{.State.ExitCode}}");
+            let known = ["created", "running"].contains(&state) || (state == "exited" && code == "137");
+            assert!(known, "{line} {code}");
             if state == "running" {
                 assert_eq!(host.docker(&["exec", name, "echo", "here"]).out, "here", "{line}");
             }

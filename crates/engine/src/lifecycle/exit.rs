@@ -187,7 +187,7 @@ async fn settle_end(engine: &Engine, entry: &Arc<Entry>, task: Option<&Arc<Task>
         tracing::error!(container = %entry.key, %error, "the exit could not be recorded");
     }
     if let Some(task) = task
-        && let Err(error) = task::delete(engine, entry, task, task::ShimEnd::Awaited).await
+        && let Err(error) = task::delete(engine, entry, task).await
     {
         tracing::error!(container = %entry.key, %error, "the task could not be deleted");
     }

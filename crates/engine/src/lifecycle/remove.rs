@@ -1,7 +1,7 @@
 //! Removal of a driven container: record and snapshot in one durable commit, then what they named.
 
 use crate::{
-    Engine, Error, Result,
+    ContainerRecord, Engine, Error, Result,
     containers::RemoveOptions,
     entry::Entry,
     events::Body,
@@ -41,8 +41,8 @@ pub(crate) async fn remove(engine: &Engine, entry: &Arc<Entry>, options: RemoveO
 
 /// Removes a container whose program has ended, with its task if it still has one. The caller holds the turn.
 ///
-/// The commit and the shim's clean-up go on at the same time: the daemon that dies between them finds a bundle
-/// without a record and cleans it up.
+/// The answer waits for the commit and for the release in the network's journal. The shim lets go of the container behind
+/// it (unmounting waits for the kernel): the daemon that dies before finds a bundle without a record and cleans it up.
 pub(crate) async fn remove_settled(
     engine: &Engine,
     entry: &Arc<Entry>,
@@ -50,11 +50,11 @@ pub(crate) async fn remove_settled(
     task: Option<&Arc<Task>>,
 ) -> Result<()> {
     entry.live().state.status = Status::Removing;
+    // Ports are free again when the shim has let go of them: who asks for them next must not find them taken.
+    let at_once = entry.live().endpoint.as_ref().is_some_and(|endpoint| !endpoint.ports.is_empty());
     let deleting = async {
-        if let Some(task) = task
-            && let Err(error) = task::delete(engine, entry, task, task::ShimEnd::BehindTheAnswer).await
-        {
-            tracing::error!(container = %entry.key, %error, "the task could not be deleted");
+        if at_once {
+            delete_task(engine, entry, task).await;
         }
     };
     let (committed, (), ()) =
@@ -72,6 +72,10 @@ pub(crate) async fn remove_settled(
     for id in execs.keys() {
         engine.execs().remove(id);
     }
+    if volumes {
+        // Before the answer: a client that lists volumes next must not see them.
+        remove_anonymous(engine, &record).await;
+    }
     engine.publish(entry, Body::ContainerDeleted { id: entry.key.id.to_string() });
     {
         let mut live = entry.live();
@@ -82,8 +86,10 @@ pub(crate) async fn remove_settled(
     }
     // The record is gone; what it named is litter from here on, removed after the answer or at the next start.
     let (directory, key) = (engine.container_directory(&entry.key), entry.key.clone());
-    let facet = engine.volumes();
-    engine.spawn(async move {
+    let later = if at_once { None } else { task.cloned() };
+    let (engine, entry) = (engine.clone(), entry.clone());
+    engine.clone().spawn(async move {
+        delete_task(&engine, &entry, later.as_ref()).await;
         let cleaned = blocking("remove files of container", move || {
             removed.map_or(Ok(()), tare_store::snapshot::Removed::discard)?;
             remove_directory(&directory)
@@ -92,19 +98,30 @@ pub(crate) async fn remove_settled(
         if let Err(error) = cleaned {
             tracing::warn!(container = %key, %error, "files stay until the daemon starts again");
         }
-        if let Some(fields) = record.engine.as_ref().filter(|_| volumes) {
-            for mount in fields.mounts.iter().filter(|mount| mount.anonymous) {
-                // One that another container has taken up stays.
-                match facet.remove(&mount.name, false).await {
-                    Err(error) if error.kind() != ErrorKind::FailedPrecondition => {
-                        tracing::warn!(volume = mount.name, %error, "an anonymous volume stays");
-                    }
-                    _ => {}
-                }
-            }
-        }
     });
     Ok(())
+}
+
+/// Removes the volumes that were made for a container alone. One that another container has taken up stays.
+async fn remove_anonymous(engine: &Engine, record: &ContainerRecord) {
+    let mounts = record.engine.iter().flat_map(|fields| &fields.mounts);
+    for mount in mounts.filter(|mount| mount.anonymous) {
+        match engine.volumes().remove(&mount.name, false).await {
+            Err(error) if error.kind() != ErrorKind::FailedPrecondition => {
+                tracing::warn!(volume = mount.name, %error, "an anonymous volume stays");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Deletes the task of a container that goes, if it has one.
+async fn delete_task(engine: &Engine, entry: &Entry, task: Option<&Arc<Task>>) {
+    if let Some(task) = task
+        && let Err(error) = task::delete(engine, entry, task).await
+    {
+        tracing::error!(container = %entry.key, %error, "the task could not be deleted");
+    }
 }
 
 /// Removes the rows of container and snapshot in one durable commit.

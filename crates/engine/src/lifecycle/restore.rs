@@ -223,7 +223,7 @@ async fn undo(engine: &Engine, entry: &Arc<Entry>, task: &Arc<Task>) {
     if let Ok(Ok(ended)) = tokio::time::timeout(engine.config().limits.shim_reconnect, waiting).await {
         task.init.end(ended);
     }
-    if let Err(error) = task::delete(engine, entry, task, task::ShimEnd::Awaited).await {
+    if let Err(error) = task::delete(engine, entry, task).await {
         tracing::error!(container = %entry.key, %error, "a container that was not started stays");
     }
     connect::release(engine, entry).await;

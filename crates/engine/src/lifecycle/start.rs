@@ -234,7 +234,7 @@ async fn undo_created(engine: &Engine, entry: &Arc<Entry>, task: &Arc<Task>) {
     if let Ok(Ok(ended)) = tokio::time::timeout(engine.config().limits.shim_call, waiting).await {
         task.init.end(ended);
     }
-    if let Err(error) = task::delete(engine, entry, task, task::ShimEnd::Awaited).await {
+    if let Err(error) = task::delete(engine, entry, task).await {
         tracing::error!(container = %entry.key, %error, "a container that did not start stays");
     }
 }

@@ -241,29 +241,15 @@ async fn known(task: &Task, exec: Option<&ExecId>) {
     }
 }
 
-/// When the shim of a deleted container ends and its bundle goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ShimEnd {
-    /// Before the answer: another task may come for the same container.
-    Awaited,
-    /// Behind it: the record goes too, and the next start of the daemon would do the rest.
-    BehindTheAnswer,
-}
-
 /// Deletes an ended task: container, shim, bundle. The caller holds the turn.
-pub(crate) async fn delete(
-    engine: &Engine,
-    entry: &Entry,
-    task: &Arc<Task>,
-    end: ShimEnd,
-) -> Result<ProcessExit> {
+pub(crate) async fn delete(engine: &Engine, entry: &Entry, task: &Arc<Task>) -> Result<ProcessExit> {
     let key = &task.key;
     let known = task.init.exit();
     let exit = if task.is_settled() {
         // Its shim died, and what it held was cleaned up then.
         known.ok_or_else(|| no_task("delete", key))?
     } else {
-        let_go(engine, task, known, end).await?
+        let_go(engine, task, known).await?
     };
     {
         let mut live = entry.live();
@@ -284,12 +270,7 @@ pub(crate) async fn delete(
 }
 
 /// Has the shim delete the container and end; by its binary when it cannot.
-async fn let_go(
-    engine: &Engine,
-    task: &Arc<Task>,
-    known: Option<ProcessExit>,
-    end: ShimEnd,
-) -> Result<ProcessExit> {
+async fn let_go(engine: &Engine, task: &Arc<Task>, known: Option<ProcessExit>) -> Result<ProcessExit> {
     let key = &task.key;
     let mut deleted = task.shim.delete(&key.id, None).await;
     if known.is_some() && deleted.as_ref().is_err_and(|error| error.kind() == ErrorKind::FailedPrecondition) {
@@ -304,15 +285,7 @@ async fn let_go(
     }
     match deleted {
         Ok(exit) => {
-            match end {
-                ShimEnd::Awaited => abandon(engine, key, &task.shim, &task.bundle).await,
-                ShimEnd::BehindTheAnswer => {
-                    let (engine, task) = (engine.clone(), task.clone());
-                    engine.clone().spawn(async move {
-                        abandon(&engine, &task.key, &task.shim, &task.bundle).await;
-                    });
-                }
-            }
+            abandon(engine, key, &task.shim, &task.bundle).await;
             Ok(known.map_or(exit, |known| ProcessExit { pid: exit.pid.max(known.pid), ..known }))
         }
         Err(error) if error.kind() == ErrorKind::FailedPrecondition => Err(error),
