@@ -93,6 +93,20 @@ fn names_conflict_and_waits_answer() {
 }
 
 #[test]
+fn a_removed_container_stays_removed() {
+    let Some(mut host) = Host::start() else { return };
+    for name in ["a1", "a2", "a3", "a4"] {
+        host.run(&["-d", "--name", name], &["sleep", "1000"]).good();
+    }
+    host.docker(&["rm", "-f", "a1", "a2", "a3", "a4"]).good();
+    wait_for("clean-up", || host.leftovers().is_empty().then_some(()));
+    assert!(!host.log().contains("delete through the shim failed"), "each task is deleted once");
+    host.kill();
+    host.up();
+    assert_eq!(host.docker(&["ps", "-aq"]).good().out, "");
+}
+
+#[test]
 fn restart_policies_are_followed() {
     let Some(host) = Host::start() else { return };
     host.run(&["-d", "--name", "again", "--restart", "on-failure:2"], &["false"]).good();

@@ -153,7 +153,8 @@ pub(crate) async fn shim_lost(engine: &Engine, entry: &Arc<Entry>, task: &Arc<Ta
 /// Settles the end of a driven container's run: exit record, shim and network let go, then removal or restart.
 /// The caller holds the turn; a run that is settled already is no error.
 pub(crate) async fn settle(engine: &Engine, entry: &Arc<Entry>, task: &Arc<Task>) {
-    if !entry.task().is_some_and(|current| Arc::ptr_eq(&current, task)) {
+    if entry.live().removed || !entry.task().is_some_and(|current| Arc::ptr_eq(&current, task)) {
+        // Written now, the record of a removed container would come back.
         return;
     }
     settle_end(engine, entry, Some(task)).await;

@@ -80,6 +80,8 @@ pub(crate) async fn remove_settled(
     {
         let mut live = entry.live();
         live.removed = true;
+        // What is left of it is this function's: nobody else settles its end any more.
+        live.task = None;
         live.pending.clear();
         let status = live.last_exit();
         live.tell_removed(&status);
