@@ -26,9 +26,9 @@ test-deps: deps ## the peers that the tests compare with, from Debian, and nexte
 .PHONY: build
 build: deps ## all release binaries in target/release
 	$(CARGO) build --locked --release -p tare-daemon -p tare-cli
-	$(CARGO) build --locked --profile small -p tare-shim $(STATIC)
+	$(CARGO) build --locked --profile small -p tare-shim --target $(TARGET) $(STATIC)
 	$(CARGO) build --locked --profile small -p tare-oci --features standalone
-	@install -m 0755 target/small/containerd-shim-tare-v2 target/small/tare-oci $(BIN)/
+	@install -m 0755 target/$(TARGET)/small/containerd-shim-tare-v2 target/small/tare-oci $(BIN)/
 	@ls -l $(BIN)/tared $(BIN)/tare $(BIN)/tare-oci $(BIN)/containerd-shim-tare-v2 | awk '{print $$5, $$9}'
 
 .PHONY: run
