@@ -207,6 +207,7 @@ impl Engine {
         if let Err(error) = ended {
             tracing::warn!(%error, "the bridge stays until the daemon starts again");
         }
+        remove_cgroup_parent(&self.inner.config.instance);
     }
 
     /// Has the bridge ready before the first container asks for it. What fails here fails there again, and is
@@ -321,4 +322,16 @@ pub(crate) fn network_config(config: &EngineConfig) -> Result<tare_net::Config> 
         pools: tare_net::default_pools(),
         ready_namespaces: config.ready_namespaces,
     })
+}
+
+/// Removes the instance's cgroup parent from every hierarchy. One that still holds containers stays: the kernel
+/// refuses to remove it, and the next daemon uses it again.
+pub(crate) fn remove_cgroup_parent(instance: &str) {
+    let name = format!("tare-{instance}");
+    let root = Path::new("/sys/fs/cgroup");
+    // v2 has the parent at the root, v1 below each hierarchy.
+    let _busy_or_absent = fs::remove_dir(root.join(&name));
+    for hierarchy in fs::read_dir(root).into_iter().flatten().flatten() {
+        let _busy_or_absent = fs::remove_dir(hierarchy.path().join(&name));
+    }
 }

@@ -35,6 +35,7 @@ pub fn repair(config: &EngineConfig) -> Result<Vec<String>> {
         let found = tare_net::leftovers(&networks).map_err(failed("look for leftovers of"))?;
         tare_net::repair(&found).map_err(failed("repair"))?;
         lines.extend(found.iter().map(ToString::to_string));
+        crate::engine::remove_cgroup_parent(&config.instance);
     }
     Ok(lines)
 }

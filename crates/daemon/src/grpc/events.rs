@@ -52,6 +52,7 @@ impl EventsDoor {
 fn message(body: &Body) -> Option<(prost_types::Any, Vec<(&'static str, String)>)> {
     macro_rules! event {
         ($name:ident { $($field:ident: $value:expr),* $(,)? } $(, shown $shown:ident = $text:expr)*) => {{
+            #[allow(clippy::needless_update, reason = "some messages have further fields, some have not")]
             let message = wire_event::$name { $($field: $value,)* ..Default::default() };
             let any = prost_types::Any {
                 type_url: concat!("containerd.events.", stringify!($name)).to_owned(),
