@@ -1,8 +1,11 @@
 //! The Docker API over a real engine and a real socket.
 //!
 //! Most tests speak HTTP themselves; `cli` drives the real docker command where it is installed.
-#![allow(clippy::print_stdout, reason = "a test that is skipped says why")]
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a failing step of a fixture fails its test; a skipped test says why")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a skipped test says why; a failing fixture fails its test"
+)]
 
 mod api;
 mod cli;
