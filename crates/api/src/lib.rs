@@ -11,6 +11,7 @@
     elided_lifetimes_in_paths,
     clippy::all,
     clippy::pedantic,
+    rustdoc::all,
     clippy::allow_attributes_without_reason,
     reason = "generated code"
 )]

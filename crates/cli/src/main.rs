@@ -1,6 +1,11 @@
 //! `tare`: containers for people. The verbs, flags, output and exit codes are docker's; the daemon is any that
 //! speaks the Docker Engine API, by default Tare's own.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    rustdoc::invalid_html_tags,
+    reason = "the comments on flags are the texts of --help, in which [:TAG] and <key> are no links"
+)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to a person")]
 
 mod args;

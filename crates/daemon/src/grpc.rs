@@ -1,6 +1,6 @@
 //! containerd's gRPC services over the engine: one small file per service, conversions in `convert`.
 //!
-//! Every request names its namespace in a header; a lease may stand in another ([`scope`]). What clients call and
+//! Every request names its namespace in a header; a lease may stand in another (`scope`). What clients call and
 //! is not served here answers `Unimplemented` and names itself.
 
 mod containers;

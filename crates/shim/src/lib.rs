@@ -6,7 +6,7 @@
 //!
 //! # Life
 //!
-//! - `start` (containerd): finds the group, binds the socket, spawns the server, prints the address; see [`bootstrap`].
+//! - `start` (containerd): finds the group, binds the socket, spawns the server, prints the address; see `bootstrap`.
 //! - `serve`: the server. **tared's fast path** spawns it without `start`: it binds the socket itself (0600, in the
 //!   bundle), and spawns the sealed binary (`/proc/self/fd/N` of a read-only clone of the binary's mount, made once) with
 //!
