@@ -6,6 +6,7 @@ pub mod machine;
 pub mod oci;
 
 use anyhow::{Context, Result, ensure};
+use std::io::{Read, Seek, SeekFrom};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -43,24 +44,27 @@ impl Row {
 pub fn time<S: AsRef<str>>(words: &[S]) -> Result<Duration> {
     let shown = || words.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(" ");
     let (program, arguments) = words.split_first().context("no command")?;
+    // A file, not a pipe: a container that goes on running keeps it open, and nobody may wait for its end.
+    let said = tempfile::tempfile().context("make a file for error messages")?;
+    let errors = said.try_clone().context("share the file for error messages")?;
     let mut command = Command::new(program.as_ref());
     command
         .args(arguments.iter().map(AsRef::as_ref))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped());
+        .stderr(errors);
     let start = Instant::now();
-    let child = command.spawn().with_context(|| format!("run {}", shown()))?;
-    let output = child.wait_with_output().with_context(|| format!("wait for {}", shown()))?;
+    let status = command.status().with_context(|| format!("run {}", shown()))?;
     let took = start.elapsed();
-    ensure!(
-        output.status.success(),
-        "{}: {}: {}",
-        shown(),
-        output.status,
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
+    ensure!(status.success(), "{}: {status}: {}", shown(), text_of(said));
     Ok(took)
+}
+
+fn text_of(mut file: std::fs::File) -> String {
+    let mut text = String::new();
+    // Only for a message.
+    let _read = file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_string(&mut text));
+    text.trim().to_owned()
 }
 
 /// Figures of one row.
