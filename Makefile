@@ -45,23 +45,21 @@ lint: ## formatting, lints, documentation, layers, file budgets
 
 .PHONY: test
 test: test-deps lint test-binaries ## what every change must pass
-	TARE_TEST_BINARIES=$(CURDIR)/target/test-binaries $(CARGO) nextest run --locked --workspace --no-fail-fast
+	$(CARGO) nextest run --locked --workspace --no-fail-fast
 
 # The programs that tests start as processes: quick to build, not stripped of checks.
 .PHONY: test-binaries
 test-binaries:
 	$(CARGO) build --locked -p tare-daemon -p tare-cli -p tare-shim --bins
 	$(CARGO) build --locked --profile small -p tare-oci --features standalone
-	@mkdir -p target/test-binaries
-	@install -m 0755 target/debug/tared target/debug/tare target/debug/containerd-shim-tare-v2 target/small/tare-oci target/test-binaries/
 
 .PHONY: bench
 bench: build test-deps ## Tare beside its peers and the floor, in one run, with ratios
 	@scripts/bench $(BIN)
 
 .PHONY: soak
-soak: build test-deps ## the long tests: kill loops, storms
-	@scripts/soak $(BIN)
+soak: test-deps test-binaries ## the crash and storm tests, twenty times over
+	for round in $$(seq 20); do $(CARGO) nextest run --locked -p tare-daemon -p tare-shim -p tare-store -E 'test(crash) + test(death) + test(die) + test(parallel) + test(kill)'; done
 
 .PHONY: clean
 clean: ## everything that was built

@@ -66,7 +66,7 @@ fn succeeds(words: &[&str]) -> bool {
 /// When a daemon does not start or a command fails.
 pub fn run(bin: &Path, directory: &Path, rounds: usize) -> Result<String> {
     let bench = Bench::start(bin, directory)?;
-    let mut text = String::new();
+    let mut text = bench.idle_daemon()?;
     let bridge = interleave(bench.run_rows(None), rounds, Duration::ZERO)?;
     text.push_str(&table("run --rm of true, default network", &bridge, &["docker"]));
     text.push_str(&judge(&bridge, "docker", 0.1));
@@ -250,22 +250,33 @@ impl Bench {
         figures
     }
 
+    /// Before anything has run.
+    fn idle_daemon(&self) -> Result<String> {
+        let (_, resident) = machine::memory(self.tared.pid())?;
+        Ok(format!(
+            "\nmemory of an idle daemon\n{}",
+            verdict("tared RSS in MB", resident as f64 / 1024.0, 20.0)
+        ))
+    }
+
     fn memory(&self) -> Result<String> {
-        let mut text = "\nmemory (KiB)\n".to_owned();
+        let mut text = "\nmemory after the runs above (KiB)\n".to_owned();
         let tare = |words: &[&str]| {
             let words: Vec<&str> =
                 ["-H", self.socket.as_str()].into_iter().chain(words.iter().copied()).collect();
             machine::output(&self.tare, &words)
         };
         let (_, resident) = machine::memory(self.tared.pid())?;
-        text.push_str(&format!("  tared, idle: RSS {resident}\n"));
-        text.push_str(&verdict("tared RSS in MB", resident as f64 / 1024.0, 20.0));
+        text.push_str(&format!("  tared: RSS {resident}\n"));
         tare(&["run", "-d", "--name", "bench-memory", &self.image, "sleep", "1000"])?;
         let shim = shim_of(&self.directory.join("tare-state"))?;
+        // An idle shim lets go of its code's pages and free heap a second after its last call.
+        super::pause(Duration::from_secs(3));
         let (idle, _) = machine::memory(shim)?;
         for _ in 0..1000 {
             tare(&["exec", "bench-memory", "true"])?;
         }
+        super::pause(Duration::from_secs(3));
         let (after, _) = machine::memory(shim)?;
         tare(&["rm", "-f", "bench-memory"])?;
         text.push_str(&format!("  shim: PSS {idle} idle, {after} after 1000 execs\n"));
