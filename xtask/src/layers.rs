@@ -22,7 +22,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("docker", &["engine", "types"]),
     ("client", &["api", "types"]),
     ("daemon", &["types", "sys", "store", "registry", "net", "api", "engine", "docker", "cri"]),
-    ("shim", &["runtime", "api", "types", "sys", "net"]),
+    ("shim", &["runtime", "api", "types", "sys"]),
     ("oci", &["runtime", "types", "sys"]),
     ("cli", &["client", "types", "sys"]),
     ("testkit", &["types", "sys", "api", "store", "registry", "net", "client"]),
