@@ -22,30 +22,13 @@ use tokio::sync::mpsc;
 /// An engine with stores of its own; nothing of it runs containers.
 pub(crate) struct Fixture {
     pub(crate) engine: Engine,
-    pub(crate) directory: Home,
-}
-
-/// The daemon's directories. What the engine made in the kernel for them goes with them.
-pub(crate) struct Home(tempfile::TempDir);
-
-impl std::ops::Deref for Home {
-    type Target = tempfile::TempDir;
-    fn deref(&self) -> &tempfile::TempDir {
-        &self.0
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        // Tasks of the engine that end after the test may still hold its networks: as far as possible, then.
-        let _repaired = tare_engine::repair::repair(&config(self.path()));
-    }
+    pub(crate) directory: tempfile::TempDir,
 }
 
 impl Fixture {
     pub(crate) async fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("tare-images-").tempdir_in("/var/tmp").unwrap();
-        Self { engine: Engine::open(config(directory.path())).await.unwrap(), directory: Home(directory) }
+        Self { engine: Engine::open(config(directory.path())).await.unwrap(), directory }
     }
 
     /// The same stores after the daemon went away and came back.
@@ -102,7 +85,7 @@ fn config(root: &Path) -> EngineConfig {
         root: root.join("root"),
         state: root.join("state"),
         address: root.join("state/tared.sock"),
-        instance: tare_types::Digest::of_bytes(root.as_os_str().as_encoded_bytes()).hex()[..8].to_owned(),
+        instance: "0badcafe".into(),
         runtimes: Default::default(),
         shim: "/nonexistent".into(),
         default_runtime: "io.containerd.runc.v2".into(),
