@@ -137,11 +137,12 @@ fn ctr_runs_execs_pauses_measures_and_kills() {
         "{}",
         text(&output)
     );
-    // A terminal needs one on our side: script makes it.
+    // A terminal needs one on our side: script makes it. `--foreground` keeps timeout in the terminal's
+    // foreground process group whichever shell script starts; from another group ctr would stop (SIGTTOU).
     let mut tty = Command::new("/usr/bin/script");
     let rootfs = containerd.path("rootfs");
     tty.args(["-qec", &format!(
-        "timeout -k 1 20 ctr -a {} -n tare-test run --rm -t --runtime io.containerd.tare.v2 --rootfs {} r3 /bin/sh -c '[ -t 0 ] && echo is-a-tty; exit 3'",
+        "timeout --foreground -k 1 20 ctr -a {} -n tare-test run --rm -t --runtime io.containerd.tare.v2 --rootfs {} r3 /bin/sh -c '[ -t 0 ] && echo is-a-tty; exit 3'",
         containerd.path("c.sock").display(), rootfs.display()
     ), "/dev/null"]);
     let output = tty.stdin(Stdio::null()).output().unwrap();
