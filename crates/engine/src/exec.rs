@@ -9,7 +9,7 @@ use crate::{
     containers::Containers,
     entry::{Entry, Exec},
     key::Key,
-    lifecycle::{self, restore, start, stop},
+    lifecycle::{self, start, stop, takeup},
     naming,
     shim::{
         attach::{Open, pair},
@@ -91,7 +91,7 @@ impl Containers {
         let noted = serde_json::to_vec(&request).expect("invariant: a request is plain data");
         let exec = Arc::new(Exec::new(request));
         // On the state's directory: a daemon that comes back must know the execs that its clients ask for.
-        task.bundle.replace(&restore::exec_file(id.as_str()), &noted)?;
+        task.bundle.replace(&takeup::exec_file(id.as_str()), &noted)?;
         let command = exec.request.argv.join(" ");
         entry.live().execs.insert(id.clone(), exec);
         self.engine.execs().insert(id.clone(), entry.key.clone());
@@ -319,7 +319,7 @@ fn follow(
 
 /// Keeps the exit code of an exec beside its request, until the container's task is deleted.
 fn note_exit(task: &Task, id: &ExecId, exit: ProcessExit) {
-    let name = restore::exec_exit_file(id.as_str());
+    let name = takeup::exec_exit_file(id.as_str());
     if let Err(error) = task.bundle.replace(&name, exit.status.to_string().as_bytes()) {
         tracing::debug!(exec = %id, %error, "the exit of an exec could not be noted");
     }

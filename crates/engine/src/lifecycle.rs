@@ -13,4 +13,5 @@ pub(crate) mod remove;
 pub(crate) mod restore;
 pub(crate) mod start;
 pub(crate) mod stop;
+pub(crate) mod takeup;
 pub(crate) mod task;

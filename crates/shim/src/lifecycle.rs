@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tare_api::containerd::events::{
     TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskIo, TaskStart,
 };
@@ -32,11 +32,16 @@ pub(crate) fn runtime_error(operation: &str, error: &tare_runtime::Error) -> Sta
 }
 
 impl Shim {
-    /// Makes a container and its first process; with `start` in its options it runs when this returns.
+    /// Makes a container and its first process; with `start` in its options it runs when this returns. Nobody sees it
+    /// before that. One that was made too late for its caller, who counts it as failed, is taken back.
     ///
     /// # Errors
     /// `AlreadyExists` for the id; the failing step. Nothing is left then.
-    pub(crate) async fn create(self: &Arc<Self>, request: &task::CreateTaskRequest) -> Result<u32, Status> {
+    pub(crate) async fn create(
+        self: &Arc<Self>,
+        request: &task::CreateTaskRequest,
+        deadline: Option<Instant>,
+    ) -> Result<u32, Status> {
         tare_types::ContainerId::new(&request.id)
             .map_err(|error| Status::new(ErrorKind::InvalidArgument, error.to_string()))?;
         if !request.checkpoint.is_empty() {
@@ -49,11 +54,10 @@ impl Shim {
         let ports = PortsGuard::bind(self, &request.id, &options)?;
         rootfs::mount_all(&bundle, &request.rootfs)?;
         let mounts = MountGuard { bundle: (!request.rootfs.is_empty()).then_some(bundle.as_path()) };
-        let container = self.make(request, &options, &bundle).await?;
+        let container = self.make(request, &options, &bundle, deadline).await?;
         let pid = container.init.pid();
         mounts.keep();
         ports.keep();
-        reservation.fill(Arc::clone(&container));
         self.events.publish(&TaskCreate {
             container_id: request.id.clone(),
             bundle: request.bundle.clone(),
@@ -67,13 +71,17 @@ impl Shim {
             checkpoint: String::new(),
             pid: pid.max(0) as u32,
         });
-        if options.start
-            && let Err(status) = self.start(&container, "").await
-        {
+        let mut started = if options.start { self.start(&container, "").await } else { Ok(0) };
+        if started.is_ok() && deadline.is_some_and(|deadline| Instant::now() > deadline) {
+            let message = format!("container {:?}: made too late for its caller", request.id);
+            started = Err(Status::new(ErrorKind::DeadlineExceeded, message));
+        }
+        if let Err(status) = started {
             // The start's error is the one to report; a container that ended by itself is forgotten too.
             self.discard(&container).await;
             return Err(status);
         }
+        reservation.fill(container);
         Ok(pid.max(0) as u32)
     }
 
@@ -83,8 +91,10 @@ impl Shim {
         request: &task::CreateTaskRequest,
         options: &CreateOptions,
         bundle: &Path,
+        deadline: Option<Instant>,
     ) -> Result<Arc<Container>, Status> {
         let mut spec = load_spec(bundle)?;
+        settings::limit_hooks(&mut spec, deadline);
         if let Some(process) = &mut spec.process {
             // The request decides: a terminal without anybody to hold its master would hang.
             process.terminal = request.terminal;

@@ -10,6 +10,7 @@ use prost::Message;
 use std::sync::Arc;
 use tare_api::status::Status;
 use tare_api::ttrpc::{Call, Method, Reply, Service, Stream};
+use tare_types::ErrorKind;
 
 use crate::shim::Shim;
 
@@ -35,19 +36,31 @@ impl Service for ShimService {
     }
 
     fn unary(self: Arc<Self>, call: Call) -> Reply<Vec<u8>> {
-        Box::pin(async move {
+        let waits = call.service != PRIVATE && task::READING.contains(&call.method.as_str());
+        let work = async move {
             let answer = match call.service.as_str() {
-                PRIVATE => private::unary(&self.0, &call),
+                PRIVATE => private::unary(&self.0, &call).await,
                 _ => task::unary(&self.0, &call).await,
             };
             self.0.active.notify_one();
             answer
-        })
+        };
+        if waits { Box::pin(work) } else { to_its_end(work) }
     }
 
     fn streaming(self: Arc<Self>, _call: Call, stream: Stream) -> Reply<()> {
         Box::pin(async move { attach::serve(&self.0, stream).await })
     }
+}
+
+/// Runs a call that changes something to its end, whether or not its caller stays: a daemon that dies in the middle of
+/// Create finds a container when it comes back, or none, and never the half of one.
+fn to_its_end<T: Send + 'static>(work: impl Future<Output = Result<T, Status>> + Send + 'static) -> Reply<T> {
+    let work = tokio::spawn(work);
+    Box::pin(async move {
+        let failed = |error| Status::new(ErrorKind::Internal, format!("the call ended: {error}"));
+        work.await.map_err(failed)?
+    })
 }
 
 /// An encoded answer.

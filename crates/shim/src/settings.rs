@@ -3,16 +3,21 @@
 
 use prost::Message;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use tare_api::Any;
 use tare_api::containerd::runc::v1::Options as RuncOptions;
 use tare_api::status::Status;
 use tare_api::tare::shim::v1::{CreateOptions, ExecOptions, RuntimeOptions as WireRuntime};
 use tare_types::ErrorKind;
+use tare_types::spec::Spec;
 
 use crate::args::Args;
 
 /// File in the bundle that holds the runtime's directory when it is not the default one.
 const FILE: &str = "runtime.json";
+
+/// The longest a hook may run that names no limit.
+const HOOK: Duration = Duration::from_secs(60);
 
 /// Where the runtime keeps its states, and how it makes cgroups.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -84,6 +89,25 @@ pub(crate) fn create_options(any: Option<&Any>) -> Result<CreateOptions, Status>
     }
 }
 
+/// Gives each hook without a limit of its own one: what is left of the call that runs it first, and [`HOOK`] at most. All
+/// containers of the shim wait while a hook runs.
+pub(crate) fn limit_hooks(spec: &mut Spec, deadline: Option<Instant>) {
+    let Some(hooks) = &mut spec.hooks else { return };
+    let left = deadline.map_or(HOOK, |deadline| deadline.saturating_duration_since(Instant::now()).min(HOOK));
+    let seconds = i64::try_from(left.as_secs()).unwrap_or(i64::MAX).max(1);
+    let all = [
+        &mut hooks.prestart,
+        &mut hooks.create_runtime,
+        &mut hooks.create_container,
+        &mut hooks.start_container,
+        &mut hooks.poststart,
+        &mut hooks.poststop,
+    ];
+    for hook in all.into_iter().flatten() {
+        hook.timeout.get_or_insert(seconds);
+    }
+}
+
 /// What an exec is made of: the options around the OCI process, and the process.
 ///
 /// # Errors
@@ -135,6 +159,21 @@ mod tests {
         assert_eq!(create_options(Some(&any("x.Y", vec![]))).unwrap_err().kind, ErrorKind::InvalidArgument);
         let junk = any("containerd.runc.v1.Options", vec![0xff; 9]);
         assert_eq!(create_options(Some(&junk)).unwrap_err().kind, ErrorKind::InvalidArgument);
+    }
+
+    #[test]
+    fn no_hook_runs_for_ever() {
+        let text = r#"{"hooks": {"poststart": [{"path": "/a", "timeout": 7}, {"path": "/b"}], "poststop": [{"path": "/c"}]}}"#;
+        let limits = |deadline| {
+            let mut spec: Spec = serde_json::from_str(text).unwrap();
+            limit_hooks(&mut spec, deadline);
+            let hooks = spec.hooks.unwrap();
+            hooks.poststart.iter().chain(&hooks.poststop).filter_map(|hook| hook.timeout).collect::<Vec<_>>()
+        };
+        assert_eq!(limits(None), [7, 60, 60]);
+        let now = Instant::now();
+        assert_eq!(limits(now.checked_add(Duration::from_millis(9900))), [7, 9, 9]);
+        assert_eq!(limits(Some(now)), [7, 1, 1], "a call that is late already");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tare_api::containerd::events::{TaskExit, TaskOom};
 use tare_api::status::Status;
@@ -27,6 +28,10 @@ pub(crate) struct Shim {
     /// A call was answered or a process has ended.
     pub(crate) active: Notify,
     containers: Mutex<BTreeMap<String, Slot>>,
+    /// A container was made, or could not be.
+    settled: Notify,
+    /// No container is made any more.
+    ended: AtomicBool,
     /// Children by pid, with the container they belong to.
     children: Mutex<Children>,
 }
@@ -60,6 +65,8 @@ impl Shim {
             ending: Notify::new(),
             active: Notify::new(),
             containers: Mutex::default(),
+            settled: Notify::new(),
+            ended: AtomicBool::new(false),
             children: Mutex::default(),
         }
     }
@@ -102,12 +109,42 @@ impl Shim {
         self.slots().is_empty()
     }
 
+    /// Waits while a container is being made; with an empty id, while any is. A daemon that comes back while the
+    /// request of the one before it is under way must see what becomes of it.
+    pub(crate) async fn until_made(&self, id: &str) {
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            // From here on no change is missed.
+            settled.as_mut().enable();
+            let creating = |(name, slot): (&String, &Slot)| {
+                matches!(slot, Slot::Creating) && (id.is_empty() || name == id)
+            };
+            if !self.slots().iter().any(creating) {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    /// Ends the shim unless it has containers.
+    pub(crate) fn end_if_empty(&self) {
+        let slots = self.slots();
+        if slots.is_empty() {
+            self.ended.store(true, Ordering::Release);
+            self.ending.notify_one();
+        }
+    }
+
     /// Takes an id for a container to be made.
     ///
     /// # Errors
-    /// `AlreadyExists`.
+    /// `AlreadyExists`; `Unavailable` when the shim is about to end.
     pub(crate) fn reserve(self: &Arc<Self>, id: &str) -> Result<Reservation, Status> {
         let mut slots = self.slots();
+        if self.ended.load(Ordering::Acquire) {
+            return Err(Status::new(ErrorKind::Unavailable, format!("container {id:?}: the shim ends")));
+        }
         if slots.contains_key(id) {
             return Err(Status::new(ErrorKind::AlreadyExists, format!("container {id:?}: already exists")));
         }
@@ -166,6 +203,7 @@ impl Reservation {
     pub(crate) fn fill(mut self, container: Arc<Container>) {
         self.filled = true;
         self.shim.slots().insert(self.id.clone(), Slot::Ready(container));
+        self.shim.settled.notify_waiters();
     }
 }
 
@@ -173,6 +211,7 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         if !self.filled {
             self.shim.remove(&self.id);
+            self.shim.settled.notify_waiters();
         }
     }
 }

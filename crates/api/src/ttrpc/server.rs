@@ -1,4 +1,7 @@
 //! The answering side of a connection: one task per call, dropped with the connection.
+//!
+//! A service that must finish what a caller has asked for, although the caller is gone, starts that work in a task of
+//! its own when it is called: [`Service::unary`] is called as soon as a request is read.
 
 use bytes::Bytes;
 use prost::Message;
@@ -39,7 +42,8 @@ pub trait Service: Send + Sync + 'static {
     /// How a method is called; `None`: there is none (answered `Unimplemented`).
     fn method(&self, service: &str, method: &str) -> Option<Method>;
 
-    /// Answers a unary call with the encoded response.
+    /// Answers a unary call with the encoded response. Called when the request is read; the answer is dropped with the
+    /// connection or at the call's deadline.
     fn unary(self: Arc<Self>, call: Call) -> Reply<Vec<u8>>;
 
     /// Serves a streaming call; its return ends the stream.
@@ -184,9 +188,10 @@ impl<S: Service> Connection<S> {
 
     fn unary(&mut self, id: u32, call: Call) {
         let (writer, service) = (self.writer.clone(), Arc::clone(&self.service));
+        let limit = call.timeout;
+        let reply = service.unary(call);
         self.tasks.spawn(async move {
-            let limit = call.timeout;
-            let answer = limited(limit, service.unary(call)).await;
+            let answer = limited(limit, reply).await;
             // Fails only when the connection is gone or the answer is too large; the caller is told of the latter.
             if let Err(status) = respond(&writer, id, answer).await {
                 respond(&writer, id, Err(status)).await.unwrap_or_default();

@@ -145,10 +145,29 @@ pub(crate) async fn create(
             Ok(Arc::new(task))
         }
         Err(error) => {
-            abandon(engine, key, &shim, &bundle).await;
+            match error.kind() {
+                // Nobody knows how far the shim has come.
+                ErrorKind::Unavailable | ErrorKind::DeadlineExceeded => {
+                    give_up(engine, key, &shim, &bundle).await;
+                }
+                _ => abandon(engine, key, &shim, &bundle).await,
+            }
             Err(error)
         }
     }
+}
+
+/// Ends a shim of which nobody knows whether it has a container, and whatever it has.
+async fn give_up(engine: &Engine, key: &Key, shim: &Shim, bundle: &Bundle) {
+    // A shim that lives ends its container itself; whatever fails here is done by its binary next.
+    if shim.kill(&key.id, None, crate::signal::SIGKILL as u32, true).await.is_ok() {
+        let deadline = engine.config().limits.shim_call;
+        tokio::time::timeout(deadline, shim.wait(&key.id, None)).await.map(drop).unwrap_or_default();
+        shim.delete(&key.id, None).await.map(drop).unwrap_or_default();
+    }
+    shim.shutdown(&key.id).await.unwrap_or_default();
+    let chosen = Chosen { binary: shim.binary.clone(), native: shim.native, options: None };
+    clean_up(engine, key, bundle, &chosen).await;
 }
 
 /// Ends a shim that has no container, and its bundle.

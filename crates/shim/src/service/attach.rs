@@ -27,6 +27,7 @@ pub(super) async fn serve(shim: &Arc<Shim>, mut stream: Stream) -> Result<(), St
     let Some(Request::Open(open)) = first.and_then(|first| first.message) else {
         return Err(Status::new(ErrorKind::InvalidArgument, "attach: the first message must be open"));
     };
+    shim.until_made(&open.id).await;
     let container = shim.container(&open.id)?;
     let process = container.process(&open.exec_id)?;
     let foreign = || {
@@ -36,9 +37,13 @@ pub(super) async fn serve(shim: &Arc<Shim>, mut stream: Stream) -> Result<(), St
     };
     let hub = Arc::clone(process.hub.as_ref().ok_or_else(foreign)?);
     let attachment = hub.attach(open.stdin, open.stdout, open.stderr);
-    let pid =
-        if open.start { shim.start(&container, &open.exec_id).await? } else { process.pid().max(0) as u32 };
-    drop(container);
+    let pid = if open.start {
+        let (shim, exec_id) = (Arc::clone(shim), open.exec_id);
+        super::to_its_end(async move { shim.start(&container, &exec_id).await }).await?
+    } else {
+        drop(container);
+        process.pid().max(0) as u32
+    };
     let Stream { sender, receiver } = stream;
     send(&sender, Response::Opened(wire::AttachOpened { pid })).await?;
     let client = Client { process, hub, wants_stdin: open.stdin };

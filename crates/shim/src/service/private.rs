@@ -13,9 +13,13 @@ use crate::process::{Phase, Process};
 use crate::shim::Shim;
 
 /// Answers one call.
-pub(super) fn unary(shim: &Arc<Shim>, call: &Call) -> Result<Vec<u8>, Status> {
+pub(super) async fn unary(shim: &Arc<Shim>, call: &Call) -> Result<Vec<u8>, Status> {
     match call.method.as_str() {
-        "Processes" => processes(shim, &call.message()?),
+        "Processes" => {
+            let request: wire::ProcessesRequest = call.message()?;
+            shim.until_made(&request.id).await;
+            processes(shim, &request)
+        }
         "BindPorts" => {
             let request: wire::BindPortsRequest = call.message()?;
             answer(&wire::BindPortsResponse { ports: shim.ports.bind(&request.id, &request.bindings)? })

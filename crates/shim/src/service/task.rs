@@ -2,6 +2,7 @@
 
 use prost::Message;
 use std::sync::Arc;
+use std::time::Instant;
 use tare_api::Any;
 use tare_api::containerd::events::{TaskPaused, TaskResumed};
 use tare_api::containerd::runc::v1::ProcessDetails;
@@ -41,6 +42,9 @@ pub(super) const METHODS: [&str; 17] = [
     "Shutdown",
 ];
 
+/// Those that change nothing: they end with their caller. All others run to their end.
+pub(super) const READING: [&str; 5] = ["State", "Pids", "Wait", "Stats", "Connect"];
+
 /// Nothing, encoded.
 const EMPTY: Vec<u8> = Vec::new();
 
@@ -48,9 +52,16 @@ const EMPTY: Vec<u8> = Vec::new();
 pub(super) async fn unary(shim: &Arc<Shim>, call: &Call) -> Result<Vec<u8>, Status> {
     match call.method.as_str() {
         "Create" => {
-            let pid = shim.create(&call.message()?).await?;
-            answer(&wire::CreateTaskResponse { pid })
+            let deadline = call.timeout.and_then(|limit| Instant::now().checked_add(limit));
+            let pid = shim.create(&call.message()?, deadline).await?;
+            return answer(&wire::CreateTaskResponse { pid });
         }
+        // It is asked while the container is made.
+        "Connect" => return connect(shim, &call.message()?),
+        // The one field that all requests have.
+        _ => shim.until_made(&call.message::<wire::PauseRequest>()?.id).await,
+    }
+    match call.method.as_str() {
         "Start" => {
             let request: wire::StartRequest = call.message()?;
             let pid = shim.start(&shim.container(&request.id)?, &request.exec_id).await?;
@@ -90,12 +101,9 @@ pub(super) async fn unary(shim: &Arc<Shim>, call: &Call) -> Result<Vec<u8>, Stat
             let container = shim.container(&call.message::<wire::StatsRequest>()?.id)?;
             answer(&wire::StatsResponse { stats: Some(stats::metrics(&container)?) })
         }
-        "Connect" => connect(shim, &call.message()?),
         "Shutdown" => {
             // Other containers of the group go on: the last one's Shutdown counts.
-            if shim.is_empty() {
-                shim.ending.notify_one();
-            }
+            shim.end_if_empty();
             Ok(EMPTY)
         }
         other => Err(Status::unimplemented(&format!("task method {other}"))),

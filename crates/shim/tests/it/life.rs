@@ -1,13 +1,14 @@
 //! Life of containers and execs: codes, signals, storms, memory, undo, crashes.
 
 use crate::skip_unless_able;
-use crate::support::{LIMIT, Shim, binary};
+use crate::support::{LIMIT, Shim, TASK, any, binary};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use tare_api::containerd::task::v2 as task;
 use tare_api::tare::shim::v1 as private;
+use tare_api::ttrpc::{CallOptions, Client};
 use tare_types::ErrorKind;
 
 fn plain() -> private::CreateOptions {
@@ -86,6 +87,65 @@ async fn create_may_start_and_undoes_everything_when_it_cannot() {
         shim.private("Processes", &private::ProcessesRequest::default()).await.unwrap();
     assert_eq!(all.processes.len(), 1, "only the one that was made");
     shim.delete("a", "").await.unwrap();
+    shim.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_container_is_made_although_its_caller_is_gone() {
+    skip_unless_able!();
+    let shim = Shim::start().await;
+    let bundle = shim.bundle("a", &["sh", "-c", "sleep 1000"], |_| {});
+    // A log program that takes its time: Create waits for it and cannot be done when its caller goes.
+    let program = shim.dir.path().join("logger");
+    std::fs::write(&program, "#!/bin/sh\nsleep 0.5\nexec 5>&-\ncat > /dev/null\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let request = task::CreateTaskRequest {
+        id: "a".into(),
+        bundle: bundle.to_string_lossy().into_owned(),
+        stdout: format!("binary://{}", program.display()),
+        options: Some(any("tare.shim.v1.CreateOptions", &private::CreateOptions { start: true, ..plain() })),
+        ..Default::default()
+    };
+    let caller = Client::connect(&shim.socket).await.unwrap();
+    let call = tokio::spawn(async move {
+        let limit = CallOptions::timeout(LIMIT);
+        caller.call::<_, task::CreateTaskResponse>(TASK, "Create", &request, &limit).await
+    });
+    // The id is taken as soon as the shim has begun.
+    let absent = shim.dir.path().join("absent");
+    while shim.create("a", &absent, &plain()).await.unwrap_err().kind != ErrorKind::AlreadyExists {}
+    call.abort();
+    assert!(call.await.is_err(), "the caller is gone");
+    // Who asks next waits for what becomes of it.
+    let request = private::ProcessesRequest { id: "a".into() };
+    let found: private::ProcessesResponse = shim.private("Processes", &request).await.unwrap();
+    assert_eq!(found.processes.len(), 1);
+    assert_eq!(found.processes[0].status, 2, "it runs");
+    shim.kill("a", 9).await.unwrap();
+    assert_eq!(shim.wait("a", "").await.unwrap(), 137);
+    shim.delete("a", "").await.unwrap();
+    shim.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_container_that_is_made_too_late_is_taken_back() {
+    skip_unless_able!();
+    let shim = Shim::start().await;
+    let bundle = shim.bundle("a", &["sleep", "1000"], |config| {
+        config["hooks"] =
+            serde_json::json!({"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "0.5"]}]});
+    });
+    let request = task::CreateTaskRequest {
+        id: "a".into(),
+        bundle: bundle.to_string_lossy().into_owned(),
+        options: Some(any("tare.shim.v1.CreateOptions", &private::CreateOptions { start: true, ..plain() })),
+        ..Default::default()
+    };
+    let limit = CallOptions::timeout(std::time::Duration::from_millis(200));
+    let answer: Result<task::CreateTaskResponse, _> =
+        shim.client.call(TASK, "Create", &request, &limit).await;
+    assert_eq!(answer.unwrap_err().kind, ErrorKind::DeadlineExceeded);
+    // Ends the shim only if there is no container.
     shim.shutdown().await;
 }
 
