@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := build
 
 CARGO ?= cargo
-# The shim is static: no dynamic linker, no shared libraries in a process that outlives everything.
+# The shim and tare are static: no dynamic linker to wait for, no shared libraries in a process that outlives everything.
 TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 STATIC := --config 'target.$(TARGET).rustflags=["-C","target-feature=+crt-static","-C","relocation-model=static"]'
 BIN := target/release
@@ -25,10 +25,11 @@ test-deps: deps ## the peers that the tests compare with, from Debian, and nexte
 
 .PHONY: build
 build: deps ## all release binaries in target/release
-	$(CARGO) build --locked --release -p tare-daemon -p tare-cli
+	$(CARGO) build --locked --release -p tare-daemon
 	$(CARGO) build --locked --profile small -p tare-shim --target $(TARGET) $(STATIC)
+	$(CARGO) build --locked --profile small -p tare-cli --target $(TARGET) $(STATIC)
 	$(CARGO) build --locked --profile small -p tare-oci --features standalone
-	@install -m 0755 target/$(TARGET)/small/containerd-shim-tare-v2 target/small/tare-oci $(BIN)/
+	@install -m 0755 $(addprefix target/$(TARGET)/small/,containerd-shim-tare-v2 tare) target/small/tare-oci $(BIN)/
 	@ls -l $(BIN)/tared $(BIN)/tare $(BIN)/tare-oci $(BIN)/containerd-shim-tare-v2 | awk '{print $$5, $$9}'
 
 .PHONY: run

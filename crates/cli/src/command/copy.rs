@@ -50,9 +50,8 @@ pub(crate) async fn run(client: &Client, args: &CpArgs) -> Result<(), Failure> {
 /// The `X-Docker-Container-Path-Stat` header.
 async fn stat(client: &Client, container: &str, path: &str) -> Result<Value, Failure> {
     let url = with_query(&format!("/containers/{container}/archive"), &[("path", Some(path.to_owned()))]);
-    let response = client.call(Method::HEAD, &url, None, &[]).await?;
-    let header = response
-        .headers()
+    let headers = client.head(&url).await?;
+    let header = headers
         .get("x-docker-container-path-stat")
         .ok_or_else(|| Failure::new("the daemon's answer has no path stat"))?;
     let bytes = base64::engine::general_purpose::STANDARD

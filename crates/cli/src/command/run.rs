@@ -68,10 +68,10 @@ async fn attached(
     keys: Vec<u8>,
     sig_proxy: bool,
 ) -> Result<u8, Failure> {
-    let stream = attach_stream(client, id, attach, false).await?;
     let condition = if args.rm { "removed" } else { "next-exit" };
-    // Asked before the start: an exit that comes at once is not missed.
-    let waiting = wait_for(client, id, condition).await?;
+    // Asked before the start: output and an exit that come at once are not missed.
+    let (stream, waiting) =
+        tokio::try_join!(attach_stream(client, id, attach, false), wait_for(client, id, condition))?;
     if let Err(failure) = start_container(client, id).await {
         if args.rm {
             // The container never ran; the daemon removes it itself, and this makes sure.

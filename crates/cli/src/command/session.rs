@@ -4,7 +4,6 @@ use crate::failure::Failure;
 use crate::view::terminal::{self, RawMode};
 use crate::wire::client::{Client, Hijacked, with_query};
 use crate::wire::frames::{FrameDecoder, Stream};
-use hyper::Method;
 use std::io::Write;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::signal::unix::{SignalKind, signal};
@@ -148,7 +147,7 @@ pub(crate) async fn follow_size(client: &Client, path: &str) -> Result<(), Failu
         if let Some((rows, columns)) = terminal::size() {
             let query = with_query(path, &[("h", Some(rows.to_string())), ("w", Some(columns.to_string()))]);
             // The container may have ended; a failed resize is no reason to stop.
-            let _ignored = client.call(Method::POST, &query, None, &[]).await;
+            let _ignored = client.post(&query, None).await;
         }
         if changes.recv().await.is_none() {
             return Ok(());

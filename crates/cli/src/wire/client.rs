@@ -1,4 +1,5 @@
-//! One HTTP/1.1 connection per request, over a unix socket or TCP; JSON in and out; streams; upgrades.
+//! HTTP/1.1 over a unix socket or TCP: JSON in and out, streams, upgrades. A connection whose answer was read whole
+//! serves the next request.
 
 use crate::failure::Failure;
 use crate::wire::endpoint::Endpoint;
@@ -9,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -27,7 +29,11 @@ const MAX_DOCUMENT: usize = 256 << 20;
 pub(crate) struct Client {
     endpoint: Endpoint,
     version: String,
+    /// A connection whose last answer was read whole.
+    idle: Arc<Mutex<Option<Connection>>>,
 }
+
+type Connection = hyper::client::conn::http1::SendRequest<Body>;
 
 /// An upgraded connection, both ways.
 pub(crate) type Hijacked = TokioIo<hyper::upgrade::Upgraded>;
@@ -35,7 +41,8 @@ pub(crate) type Hijacked = TokioIo<hyper::upgrade::Upgraded>;
 impl Client {
     /// A client that speaks the version both sides know. `DOCKER_API_VERSION` has been read by the caller.
     pub(crate) fn new(endpoint: Endpoint, version: Option<String>) -> Self {
-        Self { endpoint, version: version.unwrap_or_else(|| API_VERSION.to_owned()) }
+        let version = version.unwrap_or_else(|| API_VERSION.to_owned());
+        Self { endpoint, version, idle: Arc::default() }
     }
 
     /// Where the daemon is.
@@ -45,13 +52,16 @@ impl Client {
 
     /// Lowers the version to what an older daemon speaks.
     pub(crate) async fn negotiate(&mut self) -> Result<(), Failure> {
-        let response = self.send(self.request(Method::GET, "/_ping")?.body(empty())?).await?;
+        let request = self.request(Method::GET, "/_ping")?.body(empty())?;
+        let (response, connection) = self.send(request).await?;
         let offered = response.headers().get("api-version").and_then(|v| v.to_str().ok()).map(str::to_owned);
         if let Some(offered) = offered
             && version_number(&offered) < version_number(&self.version)
         {
             self.version = offered;
         }
+        read_limited(response.into_body()).await?;
+        self.keep(connection);
         Ok(())
     }
 
@@ -69,7 +79,28 @@ impl Client {
             .header(header::USER_AGENT, concat!("tare/", env!("CARGO_PKG_VERSION"))))
     }
 
-    async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, Failure> {
+    /// Sends a request, on the idle connection where that still lives.
+    async fn send(&self, mut request: Request<Body>) -> Result<(Response<Incoming>, Connection), Failure> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut connection) = idle.filter(|connection| !connection.is_closed()) {
+            match connection.try_send_request(request).await {
+                Ok(response) => return Ok((response, connection)),
+                // The daemon closed it meanwhile, before it saw anything of the request.
+                Err(mut failed) => match failed.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(failed.into_error().into()),
+                },
+            }
+        }
+        let mut connection = self.connect().await?;
+        Ok((connection.send_request(request).await?, connection))
+    }
+
+    fn keep(&self, connection: Connection) {
+        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+    }
+
+    async fn connect(&self) -> Result<Connection, Failure> {
         let connect = async {
             match &self.endpoint {
                 Endpoint::Unix(path) => {
@@ -80,10 +111,9 @@ impl Client {
                 }
             }
         };
-        let mut sender = tokio::time::timeout(CONNECT_DEADLINE, connect)
+        tokio::time::timeout(CONNECT_DEADLINE, connect)
             .await
-            .map_err(|_| Failure::new(format!("connect to {}: no answer within 10 s", self.endpoint)))??;
-        Ok(sender.send_request(request).await?)
+            .map_err(|_| Failure::new(format!("connect to {}: no answer within 10 s", self.endpoint)))?
     }
 
     fn refused(&self, error: &std::io::Error) -> Failure {
@@ -98,13 +128,13 @@ impl Client {
     }
 
     /// Sends a request with an optional JSON body and returns the answer when its status is a success.
-    pub(crate) async fn call(
+    async fn call(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
         headers: &[(&str, String)],
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> Result<(Response<Incoming>, Connection), Failure> {
         let mut request = self.request(method, path)?;
         for (name, value) in headers {
             request = request.header(*name, value);
@@ -115,29 +145,44 @@ impl Client {
                 .body(full(serde_json::to_vec(value)?))?,
             None => request.body(empty())?,
         };
-        check(self.send(request).await?).await
+        let (response, connection) = self.send(request).await?;
+        Ok((check(response).await?, connection))
+    }
+
+    async fn json(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let (response, connection) = self.call(method, path, body, &[]).await?;
+        let answer = json(response).await?;
+        self.keep(connection);
+        Ok(answer)
     }
 
     /// Sends a body of bytes as it is.
     pub(crate) async fn upload(&self, path: &str, content_type: &str, body: Body) -> Result<(), Failure> {
         let request =
             self.request(Method::PUT, path)?.header(header::CONTENT_TYPE, content_type).body(body)?;
-        check(self.send(request).await?).await.map(|_| ())
+        let (response, _connection) = self.send(request).await?;
+        check(response).await.map(|_| ())
     }
 
     /// GET with a JSON answer.
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Failure> {
-        json(self.call(Method::GET, path, None, &[]).await?).await
+        self.json(Method::GET, path, None).await
     }
 
     /// POST with a JSON answer; `null` for an empty one.
     pub(crate) async fn post(&self, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
-        json(self.call(Method::POST, path, body, &[]).await?).await
+        self.json(Method::POST, path, body).await
     }
 
     /// DELETE with a JSON answer; `null` for an empty one.
     pub(crate) async fn delete(&self, path: &str) -> Result<Value, Failure> {
-        json(self.call(Method::DELETE, path, None, &[]).await?).await
+        self.json(Method::DELETE, path, None).await
+    }
+
+    /// HEAD: the answer's headers.
+    pub(crate) async fn head(&self, path: &str) -> Result<http::HeaderMap, Failure> {
+        let (response, _connection) = self.call(Method::HEAD, path, None, &[]).await?;
+        Ok(response.into_parts().0.headers)
     }
 
     /// A streaming answer.
@@ -147,7 +192,8 @@ impl Client {
         path: &str,
         headers: &[(&str, String)],
     ) -> Result<Chunks, Failure> {
-        Ok(Chunks { body: self.call(method, path, None, headers).await?.into_body(), rest: BytesMut::new() })
+        let (response, _connection) = self.call(method, path, None, headers).await?;
+        Ok(Chunks { body: response.into_body(), rest: BytesMut::new() })
     }
 
     /// Takes over the connection: attach and exec. The answer is `101` or, from old daemons, `200`.
@@ -158,7 +204,7 @@ impl Client {
             .header(header::UPGRADE, "tcp")
             .header(header::CONTENT_TYPE, "application/json")
             .body(body.map_or_else(|| Ok(empty()), |body| serde_json::to_vec(body).map(full))?)?;
-        let response = self.send(request).await?;
+        let (response, _connection) = self.send(request).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let response = check(response).await?;
             return Err(Failure::new(format!(
@@ -170,7 +216,7 @@ impl Client {
     }
 }
 
-async fn handshake<S>(stream: S) -> Result<hyper::client::conn::http1::SendRequest<Body>, Failure>
+async fn handshake<S>(stream: S) -> Result<Connection, Failure>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
