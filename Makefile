@@ -25,11 +25,13 @@ test-deps: deps ## the peers that the tests compare with, from Debian, and nexte
 
 .PHONY: build
 build: deps ## all release binaries in target/release
-	$(CARGO) build --locked --release -p tare-daemon
+	$(CARGO) build --locked --profile daemon -p tare-daemon
 	$(CARGO) build --locked --profile small -p tare-shim --target $(TARGET) $(STATIC)
 	$(CARGO) build --locked --profile small -p tare-cli --target $(TARGET) $(STATIC)
 	$(CARGO) build --locked --profile small -p tare-oci --features standalone
-	@install -m 0755 $(addprefix target/$(TARGET)/small/,containerd-shim-tare-v2 tare) target/small/tare-oci $(BIN)/
+	@install -d $(BIN)
+	@install -m 0755 $(addprefix target/$(TARGET)/small/,containerd-shim-tare-v2 tare) target/small/tare-oci \
+		target/daemon/tared $(BIN)/
 	@ls -l $(BIN)/tared $(BIN)/tare $(BIN)/tare-oci $(BIN)/containerd-shim-tare-v2 | awk '{print $$5, $$9}'
 
 .PHONY: run

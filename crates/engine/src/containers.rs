@@ -6,6 +6,7 @@
 
 use crate::{
     Engine, Error, Result,
+    images::Image,
     lifecycle::{create, remove, start, stop},
     request::{CreateContainer, Resources, RestartPolicy},
     signal,
@@ -129,8 +130,19 @@ impl Containers {
     /// `NotFound` with `what() == "image"` when the image is absent; `AlreadyExists` with
     /// `what() == "container name"` (detail: the id that has it); `InvalidArgument`.
     pub async fn create(&self, request: CreateContainer) -> Result<Created> {
+        let image = self.engine.images().get(&request.namespace, &request.image).await?;
+        self.create_from(request, image).await
+    }
+
+    /// As [`Containers::create`], of an image that the caller has just looked up.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn create_from(&self, request: CreateContainer, image: Image) -> Result<Created> {
         let engine = self.engine.clone();
-        self.engine.run("create container", async move { create::create(&engine, request).await }).await
+        self.engine
+            .run("create container", async move { create::create(&engine, request, image).await })
+            .await
     }
 
     /// The id that a reference means.

@@ -1,7 +1,7 @@
 //! Ids and names that the engine gives: 64 random hexadecimal digits, and `adjective_noun` for people.
 
 use crate::{Error, Result};
-use std::{fs::File, io::Read};
+use rustix::rand::GetRandomFlags;
 use tare_types::{ContainerId, ErrorKind};
 
 /// First halves of generated names.
@@ -67,9 +67,14 @@ const NOUNS: [&str; 48] = [
 
 /// So many random bytes of the kernel.
 fn random(bytes: &mut [u8]) -> Result<()> {
-    File::open("/dev/urandom").and_then(|mut file| file.read_exact(bytes)).map_err(|error| {
-        Error::new(ErrorKind::Internal, "read", "device", "/dev/urandom", "").with_source(error)
-    })
+    let mut filled = 0;
+    while filled < bytes.len() {
+        filled +=
+            rustix::rand::getrandom(&mut bytes[filled..], GetRandomFlags::empty()).map_err(|errno| {
+                Error::new(ErrorKind::Internal, "get", "random bytes", "getrandom", "").with_source(errno)
+            })?;
+    }
+    Ok(())
 }
 
 /// 64 random hexadecimal digits; never all decimal in the first 12, which a shell or DNS may take for a number.

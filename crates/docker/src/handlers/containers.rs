@@ -74,7 +74,7 @@ pub(crate) async fn create(door: &Docker, mut request: Request) -> Handled {
         cpus: door.cpus(),
     };
     let create = to_request(wire, &image, &context)?;
-    let created = door.engine().containers().create(create).await?;
+    let created = door.engine().containers().create_from(create, image).await?;
     let response = CreateResponse { id: created.id.to_string(), warnings: created.warnings };
     body::json(StatusCode::CREATED, &response)
 }

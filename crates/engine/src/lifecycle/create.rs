@@ -25,10 +25,9 @@ const STOP_TIMEOUT: i64 = 10;
 /// Bytes of /dev/shm, unless the container says otherwise.
 const SHM_SIZE: u64 = 64 << 20;
 
-/// Makes a container.
-pub(crate) async fn create(engine: &Engine, request: CreateContainer) -> Result<Created> {
+/// Makes a container of an image.
+pub(crate) async fn create(engine: &Engine, request: CreateContainer, image: Image) -> Result<Created> {
     check(&request)?;
-    let image = engine.images().get(&request.namespace, &request.image).await?;
     // Fetched only, by a client of the content service: its snapshots are made now.
     engine.images().ensure_unpacked(&request.namespace, &image, None).await?;
     let id = naming::random_container_id()?;

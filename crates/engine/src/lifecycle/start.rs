@@ -204,23 +204,31 @@ async fn complete(
     prepared.bundle.note(&prepared.facts)
 }
 
-/// Attaches those who wait and lets the program go.
+/// Attaches those who wait and lets the program go, with the last of them where there is one.
 async fn begin(
     engine: &Engine,
     task: &Arc<Task>,
     pending: Vec<(AttachOptions, crate::shim::attach::Ends)>,
-    started: bool,
+    mut started: bool,
 ) -> Result<()> {
     let deadline = engine.config().limits.shim_call;
+    let mut pid = 0;
+    let mut left = pending.len();
     for (options, ends) in pending {
-        let open = Open::new(&task.shim, &task.key.id, None, options, false, deadline).await?;
+        left -= 1;
+        let start = left == 0 && !started;
+        let open = Open::new(&task.shim, &task.key.id, None, options, start, deadline).await?;
+        if start {
+            pid = open.pid;
+            started = true;
+        }
         engine.spawn(open.carry(ends, drop));
     }
     if !started {
-        let pid = task.shim.start(&task.key.id, None).await?;
-        if pid != 0 {
-            task.init.set_pid(pid);
-        }
+        pid = task.shim.start(&task.key.id, None).await?;
+    }
+    if pid != 0 {
+        task.init.set_pid(pid);
     }
     task.init.set_started();
     Ok(())
