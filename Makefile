@@ -47,8 +47,8 @@ lint: ## formatting, lints, documentation, layers, file budgets
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
 
 .PHONY: test
-test: test-deps lint test-binaries ## what every change must pass
-	$(CARGO) nextest run --locked --workspace --no-fail-fast
+test: test-deps lint test-binaries ## what every change must pass; ends with the tests that cannot run here, and why
+	@scripts/run-tests $(CARGO) nextest run --locked --workspace --no-fail-fast
 
 # The programs that tests start as processes: quick to build, not stripped of checks.
 .PHONY: test-binaries

@@ -1,7 +1,9 @@
 //! Fixtures and suites that run against any implementation.
 
+pub mod alone;
 pub mod bench;
 pub mod docker_registry;
 pub mod fake_registry;
 pub mod image;
 pub mod pull_bench;
+pub mod skip;

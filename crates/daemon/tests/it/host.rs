@@ -10,6 +10,7 @@ use std::{
 use tare_testkit::{
     fake_registry::FakeRegistry,
     image::{self, Tar},
+    skip,
 };
 
 /// Name of the image in the test's registry.
@@ -71,8 +72,7 @@ impl Host {
             (Command::new("docker").arg("--version").output().is_ok(), "the docker client"),
             (shim().is_file(), "containerd-shim-tare-v2 beside tared (cargo build -p tare-shim)"),
         ];
-        if let Some((_, what)) = missing.iter().find(|(there, _)| !there) {
-            println!("skipped: needs {what}");
+        if !skip::needs(&missing) {
             return None;
         }
         let runtime =

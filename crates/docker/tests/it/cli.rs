@@ -14,7 +14,7 @@ async fn docker(door: &Door, arguments: &[&str]) -> Option<(i32, String, String)
         .output();
     let Output { status, stdout, stderr } = command.await.ok()?;
     if status.code() == Some(127) && String::from_utf8_lossy(&stderr).contains("failed to run command") {
-        println!("skipped: needs the docker command");
+        tare_testkit::skip::skipped("needs the docker command");
         return None;
     }
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();

@@ -7,6 +7,7 @@ use tare_docker::{Docker, DockerConfig};
 use tare_engine::{Engine, EngineConfig};
 use tare_testkit::fake_registry::FakeRegistry;
 use tare_testkit::image::{self, Tar};
+use tare_testkit::skip;
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -56,8 +57,7 @@ impl Door {
             (Path::new("/bin/busybox").is_file(), "/bin/busybox (package busybox-static)"),
             (shim().is_file(), "containerd-shim-tare-v2 in the target directory (cargo build -p tare-shim)"),
         ];
-        if let Some((_, what)) = missing.iter().find(|(there, _)| !there) {
-            println!("skipped: needs {what}");
+        if !skip::needs(&missing) {
             return None;
         }
         let registry = FakeRegistry::start().await.unwrap();

@@ -13,6 +13,7 @@ use tare_engine::{
     request::LogConfig,
 };
 use tare_testkit::{
+    alone::alone,
     fake_registry::FakeRegistry,
     image::{Tar, TestImage, build},
 };

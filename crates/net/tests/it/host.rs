@@ -34,7 +34,7 @@ impl Host {
     /// Enters new namespaces; `None`, with the reason printed, where that is not allowed.
     pub(crate) fn enter() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
-            println!("skipped: needs root for network namespaces");
+            tare_testkit::skip::skipped("needs root for network namespaces");
             return None;
         }
         let both = rustix::thread::UnshareFlags::NEWNET | rustix::thread::UnshareFlags::NEWNS;
@@ -90,6 +90,18 @@ impl Host {
         run("nsenter", &[&at, "ip", "addr", "add", &format!("{OUTSIDE}/24"), "dev", "eth0"]);
         run("nsenter", &[&at, "ip", "link", "set", "eth0", "up"]);
         path
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // Pinned namespaces keep their files busy. Mounts are this thread's own: they are not seen from elsewhere.
+        let mounts = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
+        let places = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+        for place in places.filter(|place| Path::new(place).starts_with(self.directory.path())) {
+            // One that is gone is as good.
+            rustix::mount::unmount(place, rustix::mount::UnmountFlags::DETACH).unwrap_or_default();
+        }
     }
 }
 

@@ -10,17 +10,17 @@ use std::{
         atomic::{AtomicU32, Ordering},
     },
 };
+use tare_testkit::skip;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 static BINARY: OnceLock<PathBuf> = OnceLock::new();
 
 /// Whether the tests can run here; prints why not.
 pub(crate) fn able() -> bool {
-    let able = rustix::process::geteuid().is_root() && Path::new("/bin/busybox").exists();
-    if !able {
-        println!("skipped: needs root and /bin/busybox (package busybox-static)");
-    }
-    able
+    skip::needs(&[
+        (rustix::process::geteuid().is_root(), "root"),
+        (Path::new("/bin/busybox").exists(), "/bin/busybox (package busybox-static)"),
+    ])
 }
 
 /// The command, built as it is shipped: alone, without libc. `TARE_OCI` names one that is built already.

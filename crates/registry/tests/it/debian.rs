@@ -8,7 +8,7 @@ use std::{process::Command, sync::Arc};
 use tare_registry::{BlobSource, Client, Credential, Credentials, PushOutcome, Repository};
 use tare_testkit::{
     docker_registry::{self, DockerRegistry, Options},
-    image,
+    image, skip,
 };
 use tare_types::ErrorKind;
 
@@ -16,7 +16,7 @@ use tare_types::ErrorKind;
 fn absent() -> bool {
     let absent = !docker_registry::is_installed();
     if absent {
-        eprintln!("skipped: docker-registry is not installed");
+        skip::skipped("needs docker-registry (package docker-registry)");
     }
     absent
 }
@@ -114,7 +114,7 @@ async fn tls_needs_a_known_authority() {
         .arg(&certificate)
         .output();
     if !made.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: openssl cannot make a certificate here");
+        skip::skipped("needs openssl to make a certificate");
         return;
     }
     let registry = DockerRegistry::start(&Options { basic: None, tls: Some((&certificate, &key)) }).unwrap();

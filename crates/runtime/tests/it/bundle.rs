@@ -7,18 +7,17 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 use tare_runtime::{Container, CreateOptions, Exit, Gate, Io, Process, Runtime, RuntimeOptions};
+use tare_testkit::skip;
 use tare_types::spec::Spec;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Whether the tests can run here; prints why not.
 pub(crate) fn able() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    let busybox = Path::new("/bin/busybox").exists();
-    if !(root && busybox) {
-        println!("skipped: needs root and /bin/busybox (package busybox-static)");
-    }
-    root && busybox
+    skip::needs(&[
+        (rustix::process::geteuid().is_root(), "root"),
+        (Path::new("/bin/busybox").exists(), "/bin/busybox (package busybox-static)"),
+    ])
 }
 
 pub(crate) struct Bundle {

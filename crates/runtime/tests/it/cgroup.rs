@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 use tare_runtime::cgroup::{Cgroup, CgroupOptions, Entrance};
 use tare_sys::cgroup::{Mounts, read};
+use tare_testkit::skip;
 use tare_types::ErrorKind;
 use tare_types::spec::{LinuxCpu, LinuxDeviceCgroup, LinuxMemory, LinuxPids, LinuxResources};
 
@@ -13,11 +14,7 @@ const SIGKILL: i32 = 9;
 
 /// Whether the test can run; says why not.
 fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        println!("skipped: needs root");
-    }
-    root
+    skip::needs(&[(rustix::process::geteuid().is_root(), "root")])
 }
 
 /// A container's cgroups and a process in them, gone when dropped.
@@ -91,7 +88,7 @@ fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 fn v1() -> Option<Mounts> {
     let mounts = is_root().then(Mounts::detect)?.unwrap();
     if mounts.is_v2() {
-        println!("skipped: version 1 is not mounted");
+        skip::skipped("version 1 of cgroups is not mounted");
         return None;
     }
     Some(mounts)
@@ -102,7 +99,7 @@ fn v2() -> Option<Mounts> {
     match is_root().then(Mounts::detect)?.unwrap() {
         Mounts::V1 { unified: Some(mount), .. } | Mounts::V2 { mount } => Some(Mounts::V2 { mount }),
         Mounts::V1 { unified: None, .. } => {
-            println!("skipped: version 2 is not mounted");
+            skip::skipped("version 2 of cgroups is not mounted");
             None
         }
     }

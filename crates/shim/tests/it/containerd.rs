@@ -5,6 +5,7 @@ use crate::support::{LIMIT, binary, make_rootfs};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
+use tare_testkit::skip;
 
 const CONTAINERD: &str = "/usr/bin/containerd";
 
@@ -17,7 +18,7 @@ struct Containerd {
 impl Containerd {
     fn start() -> Option<Self> {
         if !Path::new(CONTAINERD).exists() || !Path::new("/usr/bin/ctr").exists() {
-            println!("skipped: no containerd installed");
+            skip::skipped("needs containerd and ctr (package containerd)");
             return None;
         }
         let dir = tempfile::Builder::new().prefix("tare-ctd-").tempdir().unwrap();
@@ -65,7 +66,7 @@ impl Containerd {
         command
             .args(["-k", "1", "20", "ctr", "-a"])
             .arg(self.path("c.sock"))
-            .args(["-n", "tare-test"])
+            .args(["-n", &namespace()])
             .args(args);
         command.stdin(Stdio::null());
         command
@@ -103,7 +104,17 @@ impl Drop for Containerd {
     fn drop(&mut self) {
         self.process.kill().unwrap_or_default();
         self.process.wait().map(drop).unwrap_or_default();
+        // ctr puts containers below a cgroup of the namespace's name, which nobody removes. Busy or absent is as good.
+        for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            std::fs::remove_dir(hierarchy.path().join(namespace())).unwrap_or_default();
+        }
+        std::fs::remove_dir(Path::new("/sys/fs/cgroup").join(namespace())).unwrap_or_default();
     }
+}
+
+/// The test's own namespace of containerd; it names a cgroup too.
+fn namespace() -> String {
+    format!("tare-test-{}", std::process::id())
 }
 
 fn spawn(dir: &Path) -> Child {
@@ -142,15 +153,15 @@ fn ctr_runs_execs_pauses_measures_and_kills() {
     let mut tty = Command::new("/usr/bin/script");
     let rootfs = containerd.path("rootfs");
     tty.args(["-qec", &format!(
-        "timeout --foreground -k 1 20 ctr -a {} -n tare-test run --rm -t --runtime io.containerd.tare.v2 --rootfs {} r3 /bin/sh -c '[ -t 0 ] && echo is-a-tty; exit 3'",
-        containerd.path("c.sock").display(), rootfs.display()
+        "timeout --foreground -k 1 20 ctr -a {} -n {} run --rm -t --runtime io.containerd.tare.v2 --rootfs {} r3 /bin/sh -c '[ -t 0 ] && echo is-a-tty; exit 3'",
+        containerd.path("c.sock").display(), namespace(), rootfs.display()
     ), "/dev/null"]);
     let output = tty.stdin(Stdio::null()).output().unwrap();
     assert!(output.status.code() == Some(3) && text(&output).contains("is-a-tty"), "{}", text(&output));
 
     // Without timeout(1) around it: killing that would leave ctr with our pipe.
     let mut events = Command::new("ctr");
-    events.arg("-a").arg(containerd.path("c.sock")).args(["-n", "tare-test", "events"]);
+    events.arg("-a").arg(containerd.path("c.sock")).args(["-n", &namespace(), "events"]);
     let mut events = events.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     let output = containerd.run(&["-d"], "d1", &["/bin/sleep", "1000"]);
     assert!(output.status.success(), "{}", text(&output));
@@ -235,6 +246,6 @@ fn containers_outlive_containerd_and_a_killed_shim_is_cleaned() {
     containerd.until("the task of a killed shim stays", |tasks| !tasks.contains("s2"));
     crate::support::until_dead(second);
     containerd.ctr(&["containers", "rm", "s1", "s2"]);
-    let left = std::fs::read_dir(containerd.path("state/io.containerd.runtime.v2.task/tare-test"));
+    let left = std::fs::read_dir(containerd.path("state/io.containerd.runtime.v2.task").join(namespace()));
     assert_eq!(left.map_or(0, Iterator::count), 0, "a bundle is left");
 }

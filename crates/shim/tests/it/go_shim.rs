@@ -15,7 +15,7 @@ const TASK: &str = "containerd.task.v2.Task";
 async fn gos_shim_understands_our_client() {
     skip_unless_able!();
     if !Path::new(GO_SHIM).exists() || !Path::new("/usr/bin/runc").exists() {
-        println!("skipped: no Debian containerd-shim-runc-v2 and runc");
+        tare_testkit::skip::skipped("needs containerd-shim-runc-v2 and runc (packages containerd, runc)");
         return;
     }
     let dir = tempfile::Builder::new().prefix("tare-go-").tempdir().unwrap();

@@ -14,7 +14,7 @@ mod support;
 macro_rules! skip_unless_able {
     () => {
         if let Some(reason) = $crate::support::cannot_run() {
-            println!("skipped: {reason}");
+            tare_testkit::skip::skipped(reason);
             return;
         }
     };

@@ -11,7 +11,7 @@ fn runc_spec_writes_the_same() {
     let directory = tempfile::tempdir().unwrap();
     let made = std::process::Command::new("runc").arg("spec").current_dir(directory.path()).status();
     if !made.is_ok_and(|status| status.success()) {
-        std::println!("skipped: no runc");
+        tare_testkit::skip::skipped("needs runc");
         return;
     }
     let text = std::fs::read_to_string(directory.path().join("config.json")).unwrap();

@@ -91,7 +91,7 @@ fn comparable(profile: &mut LinuxSeccomp) {
 fn libseccomp_decides_the_same() {
     let directory = tempfile::tempdir().unwrap();
     let Some(program) = build(directory.path()) else {
-        std::println!("skipped: no C compiler or no libseccomp headers");
+        tare_testkit::skip::skipped("needs a C compiler and the headers of libseccomp");
         return;
     };
     let seed = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
