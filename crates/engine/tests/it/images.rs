@@ -22,26 +22,39 @@ use tokio::sync::mpsc;
 
 /// An engine with stores of its own; nothing of it runs containers.
 pub(crate) struct Fixture {
+    /// First to be dropped: nothing of the engine writes below the directory when that is removed.
+    end: End,
     pub(crate) engine: Engine,
     pub(crate) directory: tempfile::TempDir,
+}
+
+/// Shuts the engine down when it is dropped.
+struct End(Engine);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(self.0.shutdown()));
+    }
 }
 
 impl Fixture {
     pub(crate) async fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("tare-images-").tempdir_in("/var/tmp").unwrap();
-        Self { engine: Engine::open(config(directory.path())).await.unwrap(), directory }
+        let engine = Engine::open(config(directory.path())).await.unwrap();
+        Self { end: End(engine.clone()), engine, directory }
     }
 
     /// The same stores after the daemon went away and came back.
     pub(crate) async fn reopen(self) -> Self {
-        self.engine.shutdown().await;
-        drop(self.engine);
-        let path = self.directory.path().to_path_buf();
+        let Self { end, engine, directory } = self;
+        drop(end);
+        drop(engine);
+        let path = directory.path().to_path_buf();
         // The database is free when the last task that held it has ended.
         let mut last = None;
         for _ in 0..200 {
             match Engine::open(config(&path)).await {
-                Ok(engine) => return Self { engine, directory: self.directory },
+                Ok(engine) => return Self { end: End(engine.clone()), engine, directory },
                 Err(error) => last = Some(error),
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;

@@ -19,9 +19,11 @@ const WORK: &str = "TARE_NET_TEST_WORK";
 #[test]
 fn child_that_works_until_it_is_killed() {
     let Some(directory) = std::env::var_os(WORK) else { return };
-    let host = Host { directory: tempfile::TempDir::new().unwrap() };
-    let mut config = host.config(INSTANCE);
     let at = std::path::PathBuf::from(directory);
+    std::fs::create_dir_all(&at).unwrap();
+    // Removed with the directory of the test that kills this.
+    let host = Host { directory: tempfile::TempDir::new_in(&at).unwrap() };
+    let mut config = host.config(INSTANCE);
     config.root = at.join("root/network");
     config.state = at.join("state/network");
     config.host_lock = at.join("subnets.lock");
