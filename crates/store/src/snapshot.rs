@@ -17,6 +17,7 @@ mod records;
 mod types;
 mod usage;
 
+use directories::Directories;
 pub use directories::Removed;
 pub(crate) use directories::make_private;
 pub use native::Native;
@@ -28,6 +29,7 @@ use crate::{Filters, Labels, Metadata, Result, WriteTx};
 use std::{
     fmt::Debug,
     os::fd::{BorrowedFd, OwnedFd},
+    sync::Arc,
 };
 use tare_types::{Mount, Namespace, SnapshotKey, Timestamp};
 
@@ -64,10 +66,15 @@ pub trait Snapshotter: Send + Sync + Debug {
 
     /// Removes the row inside a transaction. After the commit [`Removed::discard`] deletes the directories; when
     /// that never runs, the next [`Snapshotter::cleanup`] does.
-    fn remove_in(&self, tx: &WriteTx, namespace: &Namespace, key: &SnapshotKey) -> Result<Removed>;
+    fn remove_in(&self, tx: &WriteTx, namespace: &Namespace, key: &SnapshotKey) -> Result<Removed> {
+        let row = records::remove(tx, self.name(), namespace, key)?;
+        Ok(self.directories().removed(row.id))
+    }
 
     /// One snapshot.
-    fn stat(&self, namespace: &Namespace, key: &SnapshotKey) -> Result<SnapshotInfo>;
+    fn stat(&self, namespace: &Namespace, key: &SnapshotKey) -> Result<SnapshotInfo> {
+        Ok(records::get(&self.metadata().read()?, "stat", namespace, self.name(), key)?.info)
+    }
 
     /// Changes labels: `paths` as in containerd, `labels` or `labels.<key>`; empty replaces all labels.
     fn update(
@@ -77,17 +84,31 @@ pub trait Snapshotter: Send + Sync + Debug {
         labels: &Labels,
         paths: &[String],
         now: Timestamp,
-    ) -> Result<SnapshotInfo>;
+    ) -> Result<SnapshotInfo> {
+        records::update(self.metadata(), self.name(), namespace, key, labels, paths, now)
+    }
 
     /// All snapshots of a namespace that pass the filters, by key.
-    fn list(&self, namespace: &Namespace, filters: &Filters) -> Result<Vec<SnapshotInfo>>;
+    fn list(&self, namespace: &Namespace, filters: &Filters) -> Result<Vec<SnapshotInfo>> {
+        records::list(self.metadata(), self.name(), namespace, filters)
+    }
 
     /// What a snapshot itself takes on disk, without its parents. Of a committed one as counted at commit.
-    fn usage(&self, namespace: &Namespace, key: &SnapshotKey) -> Result<Usage>;
+    fn usage(&self, namespace: &Namespace, key: &SnapshotKey) -> Result<Usage> {
+        let row = records::get(&self.metadata().read()?, "usage", namespace, self.name(), key)?;
+        match row.info.kind {
+            Kind::Committed => Ok(row.usage),
+            Kind::Active | Kind::View => {
+                usage::of_directory(self.directories().open_fs(row.id)?, key.as_str())
+            }
+        }
+    }
 
     /// Removes directories that no row names: what a crash left, and what waits to be deleted.
     /// Returns how many. Runs at start-up and after garbage collection; never touches staged ones.
-    fn cleanup(&self) -> Result<usize>;
+    fn cleanup(&self) -> Result<usize> {
+        self.directories().cleanup(|| records::used_numbers(self.metadata(), self.name()))
+    }
 
     /// Whether `commit` can set a parent ([`CommitOptions::parent`]).
     fn can_rebase(&self) -> bool;
@@ -100,10 +121,15 @@ pub trait Snapshotter: Send + Sync + Debug {
     fn lower_dirs(&self, namespace: &Namespace, parent: &SnapshotKey) -> Result<Vec<OwnedFd>>;
 
     /// The directory that holds everything: its file system is synced before names of new snapshots appear.
-    fn root(&self) -> BorrowedFd<'_>;
+    fn root(&self) -> BorrowedFd<'_> {
+        self.directories().root()
+    }
 
     /// The database that holds the rows.
     fn metadata(&self) -> &Metadata;
+
+    #[doc(hidden)]
+    fn directories(&self) -> &Arc<Directories>;
 
     /// Makes an active snapshot: a durable commit of its own.
     fn prepare(&self, request: &PrepareRequest<'_>) -> Result<Vec<Mount>> {

@@ -33,7 +33,7 @@ pub(super) enum Placement {
 
 /// The directories below one root.
 #[derive(Debug)]
-pub(super) struct Directories {
+pub struct Directories {
     root: PathBuf,
     snapshots: OwnedFd,
     trash: OwnedFd,

@@ -1,18 +1,12 @@
 //! Snapshots as full copies: works on every file system, costs the whole size per snapshot.
 
 use super::{
-    ApplyTarget, CommitOptions, Kind, PrepareRequest, Removed, SnapshotInfo, Snapshotter, Staged, Usage,
-    directories::Directories,
-    overlay::{staged, used_numbers},
-    records, usage,
+    ApplyTarget, CommitOptions, Kind, PrepareRequest, Snapshotter, Staged, directories::Directories,
+    overlay::staged, records,
 };
-use crate::{Error, Filters, Labels, Metadata, Result, Tables, WhiteoutFormat, WriteTx, copy::copy_tree};
-use std::{
-    os::fd::{BorrowedFd, OwnedFd},
-    path::Path,
-    sync::Arc,
-};
-use tare_types::{Mount, Namespace, SnapshotKey, Timestamp};
+use crate::{Error, Metadata, Result, Tables, WhiteoutFormat, WriteTx, copy::copy_tree};
+use std::{os::fd::OwnedFd, path::Path, sync::Arc};
+use tare_types::{Mount, Namespace, SnapshotKey};
 
 /// The snapshotter `native`: a new snapshot is a copy of its parent (by reflink where the file system can).
 #[derive(Debug)]
@@ -27,7 +21,7 @@ impl Native {
     /// Opens or creates the snapshotter below `root` and removes what a crash left.
     pub fn open(root: &Path, metadata: Arc<Metadata>) -> Result<Self> {
         let native = Self { metadata, directories: Directories::open(root)? };
-        native.directories.reserve(used_numbers(&native.metadata, NAME)?);
+        native.directories.reserve(records::used_numbers(&native.metadata, NAME)?);
         native.cleanup()?;
         Ok(native)
     }
@@ -88,42 +82,6 @@ impl Snapshotter for Native {
         records::commit(tx, NAME, namespace, name, key, options)
     }
 
-    fn remove_in(&self, tx: &WriteTx, namespace: &Namespace, key: &SnapshotKey) -> Result<Removed> {
-        let row = records::remove(tx, NAME, namespace, key)?;
-        Ok(self.directories.removed(row.id))
-    }
-
-    fn stat(&self, namespace: &Namespace, key: &SnapshotKey) -> Result<SnapshotInfo> {
-        Ok(records::get(&self.metadata.read()?, "stat", namespace, NAME, key)?.info)
-    }
-
-    fn update(
-        &self,
-        namespace: &Namespace,
-        key: &SnapshotKey,
-        labels: &Labels,
-        paths: &[String],
-        now: Timestamp,
-    ) -> Result<SnapshotInfo> {
-        records::update(&self.metadata, NAME, namespace, key, labels, paths, now)
-    }
-
-    fn list(&self, namespace: &Namespace, filters: &Filters) -> Result<Vec<SnapshotInfo>> {
-        records::list(&self.metadata, NAME, namespace, filters)
-    }
-
-    fn usage(&self, namespace: &Namespace, key: &SnapshotKey) -> Result<Usage> {
-        let row = records::get(&self.metadata.read()?, "usage", namespace, NAME, key)?;
-        match row.info.kind {
-            Kind::Committed => Ok(row.usage),
-            Kind::Active | Kind::View => usage::of_directory(self.directories.open_fs(row.id)?, key.as_str()),
-        }
-    }
-
-    fn cleanup(&self) -> Result<usize> {
-        self.directories.cleanup(|| used_numbers(&self.metadata, NAME))
-    }
-
     fn can_rebase(&self) -> bool {
         false
     }
@@ -145,11 +103,11 @@ impl Snapshotter for Native {
         Ok(Vec::new())
     }
 
-    fn root(&self) -> BorrowedFd<'_> {
-        self.directories.root()
-    }
-
     fn metadata(&self) -> &Metadata {
         &self.metadata
+    }
+
+    fn directories(&self) -> &Arc<Directories> {
+        &self.directories
     }
 }

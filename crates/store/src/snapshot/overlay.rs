@@ -1,18 +1,17 @@
 //! Snapshots as overlayfs layers.
 
 use super::{
-    ApplyTarget, CommitOptions, Kind, PrepareRequest, Removed, SnapshotInfo, Snapshotter, Staged, Usage,
+    ApplyTarget, CommitOptions, Kind, PrepareRequest, SnapshotInfo, Snapshotter, Staged,
     directories::{Directories, Placement},
-    records, usage,
+    records,
 };
-use crate::{Error, Filters, Labels, Metadata, Result, Tables, WhiteoutFormat, WriteTx, metadata::Table};
+use crate::{Error, Metadata, Result, WhiteoutFormat, WriteTx};
 use std::{
-    collections::HashSet,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
 };
-use tare_types::{Mount, Namespace, SnapshotKey, Timestamp};
+use tare_types::{Mount, Namespace, SnapshotKey};
 
 /// How overlayfs is used.
 #[derive(Debug, Clone, Default)]
@@ -49,7 +48,7 @@ impl Overlay {
     pub fn open(root: &Path, metadata: Arc<Metadata>, options: OverlayOptions) -> Result<Self> {
         let directories = Directories::open(root)?;
         let overlay = Self { metadata, directories, options };
-        overlay.directories.reserve(used_numbers(&overlay.metadata, NAME)?);
+        overlay.directories.reserve(records::used_numbers(&overlay.metadata, NAME)?);
         overlay.cleanup()?;
         Ok(overlay)
     }
@@ -132,42 +131,6 @@ impl Snapshotter for Overlay {
         records::commit(tx, NAME, namespace, name, key, options)
     }
 
-    fn remove_in(&self, tx: &WriteTx, namespace: &Namespace, key: &SnapshotKey) -> Result<Removed> {
-        let row = records::remove(tx, NAME, namespace, key)?;
-        Ok(self.directories.removed(row.id))
-    }
-
-    fn stat(&self, namespace: &Namespace, key: &SnapshotKey) -> Result<SnapshotInfo> {
-        Ok(records::get(&self.metadata.read()?, "stat", namespace, NAME, key)?.info)
-    }
-
-    fn update(
-        &self,
-        namespace: &Namespace,
-        key: &SnapshotKey,
-        labels: &Labels,
-        paths: &[String],
-        now: Timestamp,
-    ) -> Result<SnapshotInfo> {
-        records::update(&self.metadata, NAME, namespace, key, labels, paths, now)
-    }
-
-    fn list(&self, namespace: &Namespace, filters: &Filters) -> Result<Vec<SnapshotInfo>> {
-        records::list(&self.metadata, NAME, namespace, filters)
-    }
-
-    fn usage(&self, namespace: &Namespace, key: &SnapshotKey) -> Result<Usage> {
-        let row = records::get(&self.metadata.read()?, "usage", namespace, NAME, key)?;
-        match row.info.kind {
-            Kind::Committed => Ok(row.usage),
-            Kind::Active | Kind::View => usage::of_directory(self.directories.open_fs(row.id)?, key.as_str()),
-        }
-    }
-
-    fn cleanup(&self) -> Result<usize> {
-        self.directories.cleanup(|| used_numbers(&self.metadata, NAME))
-    }
-
     fn can_rebase(&self) -> bool {
         true
     }
@@ -193,12 +156,12 @@ impl Snapshotter for Overlay {
         chain.into_iter().map(|id| self.directories.open_fs(id)).collect()
     }
 
-    fn root(&self) -> BorrowedFd<'_> {
-        self.directories.root()
-    }
-
     fn metadata(&self) -> &Metadata {
         &self.metadata
+    }
+
+    fn directories(&self) -> &Arc<Directories> {
+        &self.directories
     }
 }
 
@@ -223,18 +186,4 @@ pub(super) fn staged(
         lease: request.lease.cloned(),
         directory,
     }
-}
-
-/// Numbers that rows of any namespace name.
-pub(super) fn used_numbers(metadata: &Metadata, snapshotter: &str) -> Result<HashSet<u64>> {
-    let tx = metadata.read()?;
-    let mut used = HashSet::new();
-    for scope in tx.used_scopes(Table::Snapshots)? {
-        let Some((namespace, name)) = scope.split_once('\0') else { continue };
-        if name == snapshotter {
-            let rows = tx.snapshots(&Namespace::new(namespace)?, snapshotter)?;
-            used.extend(rows.iter().map(|row| row.id));
-        }
-    }
-    Ok(used)
 }

@@ -4,9 +4,9 @@ use super::{CommitOptions, Kind, SnapshotInfo, Staged, Usage};
 use crate::{
     Error, Filters, Labels, Metadata, Result, Tables, WriteTx,
     filters::{Fields, label},
-    metadata::{LeaseResource, SnapshotRow},
+    metadata::{LeaseResource, SnapshotRow, Table},
 };
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 use tare_types::{LeaseId, Namespace, SnapshotKey, Timestamp};
 
 impl Fields for SnapshotInfo {
@@ -171,4 +171,18 @@ pub(super) fn chain(
         next = row.info.parent;
     }
     Ok(ids)
+}
+
+/// Numbers that rows of any namespace name.
+pub(super) fn used_numbers(metadata: &Metadata, snapshotter: &str) -> Result<HashSet<u64>> {
+    let tx = metadata.read()?;
+    let mut used = HashSet::new();
+    for scope in tx.used_scopes(Table::Snapshots)? {
+        let Some((namespace, name)) = scope.split_once('\0') else { continue };
+        if name == snapshotter {
+            let rows = tx.snapshots(&Namespace::new(namespace)?, snapshotter)?;
+            used.extend(rows.iter().map(|row| row.id));
+        }
+    }
+    Ok(used)
 }
