@@ -24,7 +24,7 @@ const LAST_EVENTS: Duration = Duration::from_secs(3);
 /// How long peers may take to close their connections when the shim ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// Idle for this long, the shim lets go of its code's pages.
-const REST: Duration = Duration::from_secs(1);
+const REST: Duration = Duration::from_millis(250);
 /// Pause after a failed accept (no descriptors left).
 const PAUSE: Duration = Duration::from_millis(50);
 
