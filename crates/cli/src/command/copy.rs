@@ -127,6 +127,27 @@ fn destination(local: &str, source: &str) -> Result<Destination, Failure> {
     Ok(Destination { directory: parent.to_path_buf(), rename: name, contents: false })
 }
 
+impl Destination {
+    /// Where below the directory a name of the archive goes; `None` for the archive's root itself.
+    fn place(&self, name: &Path) -> Result<Option<PathBuf>, Failure> {
+        let mut parts = name.components();
+        let first = parts.next();
+        let rest = parts.as_path();
+        let relative = match (&self.rename, self.contents) {
+            (Some(new), _) => joined(Path::new(new), rest),
+            (None, true) => rest.to_path_buf(),
+            (None, false) => {
+                first.map_or_else(PathBuf::new, |first| joined(Path::new(first.as_os_str()), rest))
+            }
+        };
+        if relative.components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
+            let name = name.display();
+            return Err(Failure::new(format!("the archive names a path outside of itself: {name}")));
+        }
+        Ok(Some(relative).filter(|relative| !relative.as_os_str().is_empty()))
+    }
+}
+
 fn unpack(reader: impl Read, destination: &Destination) -> Result<(), Failure> {
     let mut archive = tar::Archive::new(reader);
     archive.set_preserve_permissions(true);
@@ -135,26 +156,7 @@ fn unpack(reader: impl Read, destination: &Destination) -> Result<(), Failure> {
     for entry in archive.entries().map_err(failed)? {
         let mut entry = entry.map_err(failed)?;
         let name = entry.path().map_err(failed)?.into_owned();
-        let mut parts = name.components();
-        let first = parts.next();
-        let rest = parts.as_path().to_path_buf();
-        let relative = match (&destination.rename, destination.contents) {
-            (Some(new), _) => joined(Path::new(new), &rest),
-            (None, true) => rest,
-            (None, false) => {
-                first.map_or_else(PathBuf::new, |first| joined(Path::new(first.as_os_str()), &rest))
-            }
-        };
-        if relative.as_os_str().is_empty() {
-            continue;
-        }
-        if relative.components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
-            return Err(Failure::new(format!(
-                "the archive names a path outside of itself: {}",
-                name.display()
-            )));
-        }
-
+        let Some(relative) = destination.place(&name)? else { continue };
         if let Some(parent) = relative.parent() {
             refuse_links(&destination.directory, parent)?;
         }
@@ -162,11 +164,26 @@ fn unpack(reader: impl Read, destination: &Destination) -> Result<(), Failure> {
         if target.symlink_metadata().is_ok_and(|meta| meta.file_type().is_symlink()) {
             std::fs::remove_file(&target).map_err(failed)?;
         }
-        entry
-            .unpack(&target)
-            .map_err(|error| Failure::new(format!("unpack {}: {error}", target.display())))?;
+        let done = if entry.header().entry_type().is_hard_link() {
+            link(destination, &entry.link_name().map_err(failed)?.unwrap_or_default(), &target)?
+        } else {
+            entry.unpack(&target).map(drop)
+        };
+        done.map_err(|error| Failure::new(format!("unpack {}: {error}", target.display())))?;
     }
     Ok(())
+}
+
+/// Makes a hard link to what an earlier entry made; its name in the archive is as much the container's word as any.
+fn link(destination: &Destination, name: &Path, target: &Path) -> Result<std::io::Result<()>, Failure> {
+    let Some(earlier) = destination.place(name)? else {
+        return Err(Failure::new(format!("the archive links {} to its own root", target.display())));
+    };
+    refuse_links(&destination.directory, earlier.parent().unwrap_or(Path::new("")))?;
+    if target.symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
+        std::fs::remove_file(target)?;
+    }
+    Ok(std::fs::hard_link(destination.directory.join(earlier), target))
 }
 
 /// `join` without the slash that an empty rest would leave at the end.
@@ -325,5 +342,77 @@ impl Write for ChannelWriter {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    /// An archive of regular files (`name`, `None`) and hard links (`name`, `Some(target)`).
+    fn archive(entries: &[(&str, Option<&str>)]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, target) in entries {
+            let mut header = tar::Header::new_ustar();
+            header.set_mode(0o644);
+            // As it is: the builder would refuse the names that an attacker writes.
+            header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+            let body = if target.is_some() { &b""[..] } else { b"x" };
+            if let Some(target) = target {
+                header.set_entry_type(tar::EntryType::Link);
+                header.as_old_mut().linkname[..target.len()].copy_from_slice(target.as_bytes());
+            }
+            header.set_size(body.len() as u64);
+            header.set_cksum();
+            builder.append(&header, body).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn unpacked(
+        directory: &Path,
+        rename: Option<&str>,
+        entries: &[(&str, Option<&str>)],
+    ) -> Result<(), Failure> {
+        let rename = rename.map(str::to_owned);
+        let destination = Destination { directory: directory.to_path_buf(), rename, contents: false };
+        unpack(archive(entries).as_slice(), &destination)
+    }
+
+    #[test]
+    fn hard_links_stay_links_also_under_a_new_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let entries = [("d/one", None), ("d/two", Some("d/one"))];
+        std::fs::create_dir(directory.path().join("d")).unwrap();
+        unpacked(directory.path(), None, &entries).unwrap();
+        let inode = |name: &str| std::fs::metadata(directory.path().join(name)).unwrap().ino();
+        assert_eq!(inode("d/one"), inode("d/two"));
+        std::fs::create_dir(directory.path().join("new")).unwrap();
+        unpacked(directory.path(), Some("new"), &entries).unwrap();
+        assert_eq!(inode("new/one"), inode("new/two"));
+        assert_ne!(inode("new/one"), inode("d/one"));
+    }
+
+    #[test]
+    fn neither_names_nor_links_leave_the_directory() {
+        let outer = tempfile::tempdir().unwrap();
+        std::fs::write(outer.path().join("secret"), "s").unwrap();
+        let inner = outer.path().join("inner");
+        std::fs::create_dir(&inner).unwrap();
+        std::os::unix::fs::symlink("..", inner.join("up")).unwrap();
+        let absolute = outer.path().join("secret");
+        for entries in [
+            &[("a/../../secret", None)][..],
+            &[("a", Some("../secret"))],
+            &[("a", Some("x/../../secret"))],
+            &[("a", Some("up/secret"))],
+            &[("a", Some(absolute.to_str().unwrap()))],
+            &[("up/secret", None)],
+        ] {
+            assert!(unpacked(&inner, None, entries).is_err(), "{entries:?}");
+        }
+        assert_eq!(std::fs::read_to_string(outer.path().join("secret")).unwrap(), "s");
+        assert!(!inner.join("a").exists());
     }
 }
