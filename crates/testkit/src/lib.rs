@@ -2,6 +2,7 @@
 
 pub mod alone;
 pub mod bench;
+pub mod disk;
 pub mod docker_registry;
 pub mod fake_registry;
 pub mod image;

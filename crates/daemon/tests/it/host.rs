@@ -24,11 +24,13 @@ const APPLETS: [&str; 18] = [
 /// A daemon with its directories; it and everything it made end with this value.
 pub(crate) struct Host {
     pub(crate) directory: tempfile::TempDir,
+    /// Where the daemon's durable data is.
+    root: PathBuf,
     daemon: Option<Child>,
     /// `127.0.0.1:port/busybox:latest`.
     pub(crate) image: String,
     runtime: tokio::runtime::Runtime,
-    _registry: FakeRegistry,
+    pub(crate) registry: FakeRegistry,
 }
 
 /// What a command said.
@@ -66,6 +68,11 @@ pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) 
 impl Host {
     /// A running daemon that has the image; `None`, and a line that says why, where that cannot be.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_on(None)
+    }
+
+    /// As [`Host::start`], with the daemon's durable data on a disk of its own.
+    pub(crate) fn start_on(disk: Option<&Path>) -> Option<Self> {
         let missing = [
             (rustix::process::geteuid().is_root(), "root"),
             (Path::new("/bin/busybox").is_file(), "/bin/busybox (package busybox-static)"),
@@ -81,7 +88,8 @@ impl Host {
         registry.put_image(REPOSITORY, "latest", &image::build(&[layer()], &["/bin/sh"]));
         let directory = tempfile::Builder::new().prefix("tared-").tempdir().unwrap();
         let image = format!("{}/{REPOSITORY}:latest", registry.host());
-        let mut host = Self { directory, daemon: None, image, runtime, _registry: registry };
+        let root = disk.unwrap_or(directory.path()).join("root");
+        let mut host = Self { directory, root, daemon: None, image, runtime, registry };
         host.up();
         let image = host.image.clone();
         host.docker(&["pull", "-q", &image]).good();
@@ -89,7 +97,10 @@ impl Host {
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+        match name.strip_prefix("root/") {
+            Some(below) => self.root.join(below),
+            None => self.directory.path().join(name),
+        }
     }
 
     /// Starts the daemon and waits until it answers.
@@ -97,7 +108,7 @@ impl Host {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_tared"))
             .args(["--config", "/nonexistent", "--log-level", "debug", "--root"])
-            .arg(self.path("root"))
+            .arg(&self.root)
             .arg("--state")
             .arg(self.path("state"))
             .stdout(Stdio::null())
@@ -161,7 +172,8 @@ impl Host {
         }
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let own = self.directory.path().display().to_string();
-        found.extend(mounts.lines().filter(|line| line.contains(&own)).map(str::to_owned));
+        let below = |line: &&str| line.split(' ').nth(4).is_some_and(|place| place.starts_with(&own));
+        found.extend(mounts.lines().filter(below).map(str::to_owned));
         found
     }
 
@@ -192,7 +204,7 @@ impl Drop for Host {
         // Bridge and table of this instance.
         let _ = Command::new(env!("CARGO_BIN_EXE_tared"))
             .args(["--config", "/nonexistent", "--root"])
-            .arg(self.path("root"))
+            .arg(&self.root)
             .arg("--state")
             .arg(self.path("state"))
             .arg("repair")

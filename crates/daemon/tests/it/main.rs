@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "tests; a skipped one says why")]
 
 mod crash;
+mod full;
 mod host;
 mod life;
 mod network;

@@ -206,19 +206,22 @@ impl LayerJob {
         Ok(None)
     }
 
-    /// The error of the worker. Bytes that cannot be right are thrown away: going on with them would fail for ever.
+    /// The error of the worker. Bytes that cannot be right, or find no room, are thrown away: going on with them would
+    /// fail for ever.
     fn give_up(&self, error: tare_store::Error) -> Error {
-        let wrong_bytes = matches!(
+        let useless = matches!(
             error.kind(),
             ErrorKind::FailedPrecondition
                 | ErrorKind::InvalidArgument
                 | ErrorKind::DataLoss
                 | ErrorKind::OutOfRange
+                // The disk is full, or a limit is reached: the bytes would only be in the way.
+                | ErrorKind::ResourceExhausted
         );
         let kind =
             if error.kind() == ErrorKind::FailedPrecondition { ErrorKind::DataLoss } else { error.kind() };
         let mut detail = format!("layer {}", self.descriptor.digest);
-        if wrong_bytes
+        if useless
             && let Err(error) = self.content.abort(&self.namespace, &reference_of(&self.descriptor))
             && error.kind() != ErrorKind::NotFound
         {
