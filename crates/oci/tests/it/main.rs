@@ -4,3 +4,4 @@
 mod bundle;
 mod command;
 mod sealed;
+mod smoke;
