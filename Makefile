@@ -62,6 +62,7 @@ bench: build test-deps ## Tare beside its peers and the floor, in one run, with 
 
 .PHONY: soak
 soak: test-deps test-binaries ## the crash and storm tests, twenty times over
+	$(CARGO) nextest run --locked -p tare-oci --run-ignored only
 	for round in $$(seq 20); do $(CARGO) nextest run --locked -p tare-daemon -p tare-shim -p tare-store -E 'test(crash) + test(death) + test(die) + test(parallel) + test(kill)'; done
 
 .PHONY: clean

@@ -42,11 +42,12 @@ pub(crate) fn console(child: &Child<'_>, op: &ConsoleOp<'_>) -> Outcome {
         rustix::termios::tcsetwinsize(&master, size).at(Call::Ioctl)?;
     }
     if op.bind {
-        let place = target::open_target(root, c"/dev/console", TargetKind::File, false)?;
+        // No link on the way: the terminal must not cover another file (CVE-2025-52565, CVE-2026-88264).
+        let (place, _) = target::open_target(root, c"/dev/console", TargetKind::File, true)?;
         let copy = mount::clone_tree(slave.as_fd(), false)?;
         mount::attach(copy.as_fd(), place.as_fd())?;
     }
-    send(op.socket, master.as_fd())?;
+    send(op.socket, master.as_fd(), b"/dev/ptmx")?;
     drop(master);
     for number in 0..3 {
         raw::dup_onto(slave.as_fd(), number).at(Call::Dup)?;
@@ -54,14 +55,17 @@ pub(crate) fn console(child: &Child<'_>, op: &ConsoleOp<'_>) -> Outcome {
     rustix::process::ioctl_tiocsctty(&slave).at(Call::Ioctl)
 }
 
-/// Sends a descriptor with a message, as runc does: the terminal's name.
-pub(crate) fn send(socket: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Outcome {
+/// Sends a descriptor with a message.
+pub(crate) fn send(socket: BorrowedFd<'_>, fd: BorrowedFd<'_>, text: &[u8]) -> Outcome {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let fds = [fd];
     control.push(SendAncillaryMessage::ScmRights(&fds));
-    let message = [IoSlice::new(b"/dev/ptmx")];
-    rustix::net::sendmsg(socket, &message, &mut control, SendFlags::NOSIGNAL).at(Call::Sendmsg)?;
+    let message = [IoSlice::new(text)];
+    let sent = rustix::net::sendmsg(socket, &message, &mut control, SendFlags::NOSIGNAL).at(Call::Sendmsg)?;
+    if sent < text.len() {
+        return Err(Failed { call: Call::Sendmsg, errno: Errno::MSGSIZE });
+    }
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use rustix::{
 /// Makes a device node. One that exists is left as it is.
 pub(crate) fn device(child: &Child<'_>, op: &DeviceOp<'_>) -> Outcome {
     if let Some(bind) = op.bind {
-        let place = target::open_target(child.root()?, op.path, TargetKind::File, false)?;
+        let (place, _) = target::open_target(child.root()?, op.path, TargetKind::File, false)?;
         return mount::attach(bind, place.as_fd());
     }
     let (parent, name) = child.parent_of(op.path)?;

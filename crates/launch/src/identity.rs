@@ -15,9 +15,17 @@ use rustix::{
     thread::{CapabilitySet, CapabilitySets, Gid, Uid},
 };
 
+/// Enters the working directory; false if this user may not, which the user to become perhaps may.
+pub(crate) fn enter_directory(path: &CStr) -> Outcome<bool> {
+    match change_directory(path) {
+        Err(Failed { errno: Errno::ACCESS | Errno::PERM, .. }) => return Ok(false),
+        entered => entered?,
+    }
+    verify_directory().map(|()| true)
+}
+
 /// Becomes the user.
-pub(crate) fn assume(op: &IdentityOp<'_>) -> Outcome {
-    let entered = change_directory(op.cwd);
+pub(crate) fn assume(op: &IdentityOp<'_>, entered: bool) -> Outcome {
     limit_bounding(op.bounding)?;
     rustix::thread::set_keep_capabilities(true).at(Call::Prctl)?;
     if let Some(groups) = op.groups {
@@ -44,10 +52,10 @@ pub(crate) fn assume(op: &IdentityOp<'_>) -> Outcome {
             Err(errno) => return Err(Failed { call: Call::Prctl, errno }),
         }
     }
-    match entered {
-        Err(Failed { errno: Errno::ACCESS | Errno::PERM, .. }) => change_directory(op.cwd)?,
-        entered => entered?,
+    if entered {
+        return Ok(());
     }
+    change_directory(op.cwd)?;
     verify_directory()
 }
 

@@ -1,7 +1,7 @@
 //! Walks the list.
 
 use crate::{
-    Op, Program, Stage, console, device, execute, identity, mask, mount, namespace, raw,
+    ListenerOp, Op, Program, Stage, console, device, execute, identity, mask, mount, namespace, raw,
     report::{At, Call, Failed, Outcome, Report, ReportKind},
     target,
 };
@@ -23,6 +23,8 @@ pub(crate) struct Child<'a> {
     pub(crate) proc: Option<OwnedFd>,
     pub(crate) null: Option<OwnedFd>,
     pub(crate) empty: Option<OwnedFd>,
+    /// The working directory is entered and checked.
+    pub(crate) entered: bool,
 }
 
 /// Walks the list to its execve. Returns only when something failed, after reporting it.
@@ -36,10 +38,15 @@ pub(crate) fn walk(program: &Program<'_>) {
         proc: None,
         null: None,
         empty: None,
+        entered: false,
     };
     for (index, op) in program.ops.iter().enumerate() {
         if let Err(failed) = child.step(index as u16, op) {
-            child.tell(ReportKind::Failed, index as u16, Some(failed));
+            let index = match op {
+                Op::Hook(hook) if matches!(failed.call, Call::HookExit | Call::HookTimeout) => hook.index,
+                _ => index as u16,
+            };
+            child.tell(ReportKind::Failed, index, Some(failed));
             return;
         }
     }
@@ -82,7 +89,7 @@ impl<'a> Child<'a> {
 
     fn step(&mut self, index: u16, op: &Op<'a>) -> Outcome {
         match *op {
-            Op::CloseOthers(keep) => close_others(keep),
+            Op::CloseOthers(keep) => self.close_others(keep),
             Op::JoinCgroup(tasks) => rustix::io::write(tasks, b"0").at(Call::Write).map(drop),
             Op::WriteFile(path, text) => write_file(path, text),
             Op::AwaitByte(fd) => await_byte(fd),
@@ -116,6 +123,8 @@ impl<'a> Child<'a> {
             Op::AttachRoot(path) => self.root().and_then(|root| mount::attach_root(root, path)),
             Op::Detach(path) => mount::detach(path),
             Op::PivotRoot => self.root().and_then(mount::pivot),
+            Op::ChangeRoot(Some(directory)) => mount::change_root(directory),
+            Op::ChangeRoot(None) => self.root().and_then(mount::change_root),
             Op::MoveRoot => self.root().and_then(mount::move_root),
             Op::Mount(mount) => mount::mount(self, mount),
             Op::Device(node) => device::device(self, node),
@@ -146,12 +155,32 @@ impl<'a> Child<'a> {
             Op::Personality(domain) => raw::personality(domain).at(Call::Personality),
             Op::Scheduler(attr) => raw::sched_setattr(attr).at(Call::SchedSetattr),
             Op::IoPriority(value) => raw::ioprio_set(value).at(Call::IoprioSet),
-            Op::Identity(who) => identity::assume(who),
+            Op::Affinity(mask, must) => {
+                let set = raw::sched_setaffinity(mask).at(Call::SchedSetaffinity);
+                if must { set } else { Ok(()) }
+            }
+            Op::MemoryPolicy(mode, nodes) => raw::set_mempolicy(mode, nodes).at(Call::SetMempolicy),
+            Op::Directory(path) => {
+                self.entered = identity::enter_directory(path)?;
+                Ok(())
+            }
+            Op::Identity(who) => identity::assume(who, self.entered),
             Op::NoNewPrivileges => rustix::thread::set_no_new_privs(true).at(Call::Prctl),
             Op::Seccomp(filter, flags, listener) => seccomp(filter, flags, listener),
             Op::CloseOnExecFrom(first) => raw::close_range(first, u32::MAX, true).at(Call::CloseRange),
             _ => Err(Failed { call: Call::None, errno: Errno::NOSYS }),
         }
+    }
+
+    /// What the child itself holds is closed with the rest, and not again afterwards.
+    fn close_others(&mut self, keep: &[RawFd]) -> Outcome {
+        use rustix::fd::IntoRawFd;
+        let held =
+            [self.own_root.take(), self.dev.take(), self.proc.take(), self.null.take(), self.empty.take()];
+        for fd in held.into_iter().flatten() {
+            let _ = fd.into_raw_fd();
+        }
+        close_others(keep)
     }
 
     fn take_root(&mut self) -> Outcome {
@@ -201,10 +230,18 @@ fn close_others(keep: &[RawFd]) -> Outcome {
     raw::close_range(first, u32::MAX, false).at(Call::CloseRange)
 }
 
-fn seccomp(filter: &[crate::SockFilter], flags: u32, listener: Option<BorrowedFd<'_>>) -> Outcome {
-    let made = raw::seccomp(filter, flags).at(Call::Seccomp)?;
-    match (made, listener) {
-        (Some(made), Some(socket)) => console::send(socket, made.as_fd()),
-        _ => Ok(()),
+/// Longest message to a seccomp agent, in bytes: it is read into the stack of the child.
+pub const MESSAGE: usize = 32 << 10;
+
+#[inline(never)]
+fn seccomp(filter: &[crate::SockFilter], flags: u32, listener: Option<ListenerOp<'_>>) -> Outcome {
+    let Some(agent) = listener else { return raw::seccomp(filter, flags).at(Call::Seccomp).map(drop) };
+    // Before the filter is in force: it may forbid what is needed to read.
+    await_byte(agent.written)?;
+    let mut text = [0; MESSAGE];
+    let length = rustix::io::pread(agent.message, &mut text, 0).at(Call::Read)?;
+    match raw::seccomp(filter, flags).at(Call::Seccomp)? {
+        Some(made) => console::send(agent.socket, made.as_fd(), text.get(..length).unwrap_or_default()),
+        None => Ok(()),
     }
 }

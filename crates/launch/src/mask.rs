@@ -89,7 +89,7 @@ fn empty_directory(child: &mut Child<'_>) -> Outcome<OwnedFd> {
     if let Some(empty) = &child.empty {
         return mount::clone_tree(empty.as_fd(), false);
     }
-    let empty = mount::new_filesystem(c"tmpfs", &LEAST, RDONLY)?;
+    let empty = mount::new_filesystem(c"tmpfs", &LEAST, None, RDONLY)?;
     let again = rustix::io::fcntl_dupfd_cloexec(&empty, 3).at(Call::Dup)?;
     child.empty = Some(again);
     Ok(empty)
@@ -98,7 +98,7 @@ fn empty_directory(child: &mut Child<'_>) -> Outcome<OwnedFd> {
 /// The procfs that this child mounted; without one, an instance that is attached nowhere.
 fn procfs<'c>(child: &'c mut Child<'_>) -> Outcome<BorrowedFd<'c>> {
     if child.proc.is_none() {
-        child.proc = Some(mount::new_filesystem(c"proc", &[], 0)?);
+        child.proc = Some(mount::new_filesystem(c"proc", &[], None, 0)?);
     }
     child.proc.as_ref().map(AsFd::as_fd).ok_or(Failed { call: Call::Fsopen, errno: Errno::NODEV })
 }

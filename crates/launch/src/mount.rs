@@ -4,13 +4,13 @@ use crate::{
     FsOption, MountOp, MountSource,
     interpreter::Child,
     raw::{self, MountAttr},
-    report::{At, Call, Outcome},
+    report::{At, Call, Failed, Outcome},
     target,
 };
 use core::ffi::CStr;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{CWD, Mode, OFlags},
+    fs::{CWD, OFlags},
     io::Errno,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
@@ -54,21 +54,34 @@ pub(crate) fn move_root(tree: BorrowedFd<'_>) -> Outcome {
     rustix::process::chdir(c"/").at(Call::Chdir)
 }
 
+/// The way for a container without a mount namespace.
+pub(crate) fn change_root(directory: BorrowedFd<'_>) -> Outcome {
+    rustix::process::fchdir(directory).at(Call::Fchdir)?;
+    rustix::process::chroot(c".").at(Call::Chroot)?;
+    rustix::process::chdir(c"/").at(Call::Chdir)
+}
+
 /// Makes one mount of the configuration.
 pub(crate) fn mount(child: &mut Child<'_>, op: &MountOp<'_>) -> Outcome {
     let root = child.root()?;
-    let place = target::open_target(root, op.destination, op.target, op.strict)?;
+    let (place, is_new) = target::open_target(root, op.destination, op.target, op.strict)?;
     match op.source {
         MountSource::Tree(tree) => {
             attach(tree, place.as_fd())?;
             propagate(tree, op.propagation)
         }
         MountSource::Filesystem(kind, options, attributes) => {
-            let made = new_filesystem(kind, options, attributes)?;
+            // A tmpfs without a mode of its own looks like the directory that it covers; over none it is everybody's.
+            let mut text = [0; 8];
+            let like = kind == c"tmpfs" && !op.copy_up && !options.iter().any(|option| option.key == c"mode");
+            let mode = match (like, is_new) {
+                (false, _) => None,
+                (true, true) => Some(c"1777"),
+                (true, false) => Some(mode_of(place.as_fd(), &mut text)?),
+            };
+            let made = new_filesystem(kind, options, mode, attributes)?;
             if op.copy_up {
                 crate::device::copy_up(root, op.destination, made.as_fd())?;
-            } else if kind == c"tmpfs" && !options.iter().any(|option| option.key == c"mode") {
-                keep_mode(place.as_fd(), made.as_fd())?;
             }
             attach(made.as_fd(), place.as_fd())?;
             propagate(made.as_fd(), op.propagation)?;
@@ -78,16 +91,22 @@ pub(crate) fn mount(child: &mut Child<'_>, op: &MountOp<'_>) -> Outcome {
     }
 }
 
-/// A tmpfs without a mode of its own looks like the directory that it covers.
-fn keep_mode(place: BorrowedFd<'_>, made: BorrowedFd<'_>) -> Outcome {
-    let stat = rustix::fs::fstat(place).at(Call::Fstat)?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::openat(made, c".", flags, Mode::empty()).at(Call::Open)?;
-    rustix::fs::fchmod(&root, Mode::from_raw_mode(stat.st_mode & 0o7777)).at(Call::Chmod)
+/// The permission bits of a directory as the octal text that file systems read.
+fn mode_of<'t>(place: BorrowedFd<'_>, text: &'t mut [u8; 8]) -> Outcome<&'t CStr> {
+    let mode = rustix::fs::fstat(place).at(Call::Fstat)?.st_mode & 0o7777;
+    for (index, digit) in text.iter_mut().take(4).enumerate() {
+        *digit = b'0' + ((mode >> (9 - 3 * index)) & 7) as u8;
+    }
+    CStr::from_bytes_until_nul(text).map_err(|_| Failed { call: Call::Fsconfig, errno: Errno::INVAL })
 }
 
 /// A new instance of a file system, not attached anywhere.
-pub(crate) fn new_filesystem(kind: &CStr, options: &[FsOption<'_>], attributes: u32) -> Outcome<OwnedFd> {
+pub(crate) fn new_filesystem(
+    kind: &CStr,
+    options: &[FsOption<'_>],
+    mode: Option<&CStr>,
+    attributes: u32,
+) -> Outcome<OwnedFd> {
     let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).at(Call::Fsopen)?;
     for option in options {
         match option.value {
@@ -95,6 +114,9 @@ pub(crate) fn new_filesystem(kind: &CStr, options: &[FsOption<'_>], attributes: 
             None => rustix::mount::fsconfig_set_flag(&context, option.key),
         }
         .at(Call::Fsconfig)?;
+    }
+    if let Some(mode) = mode {
+        rustix::mount::fsconfig_set_string(&context, c"mode", mode).at(Call::Fsconfig)?;
     }
     rustix::mount::fsconfig_create(&context).at(Call::Fsconfig)?;
     let attributes = MountAttrFlags::from_bits_retain(attributes);

@@ -15,15 +15,24 @@ use rustix::{
 
 /// Joins namespaces by descriptor.
 pub(crate) fn enter(fd: BorrowedFd<'_>, flags: u32) -> Outcome {
+    join(fd, flags).at(Call::Setns)
+}
+
+/// setns(2).
+pub(crate) fn join(fd: BorrowedFd<'_>, flags: u32) -> Result<(), Errno> {
     rustix::thread::move_into_thread_name_spaces(fd, ThreadNameSpaceType::from_bits_retain(flags))
-        .at(Call::Setns)
 }
 
 /// Makes namespaces of its own.
 pub(crate) fn unshare(flags: u32) -> Outcome {
+    make(flags).at(Call::Unshare)
+}
+
+/// unshare(2).
+pub(crate) fn make(flags: u32) -> Result<(), Errno> {
     // SAFETY: only namespace flags are given; the descriptor table, which the precondition is about,
     // is the child's own in any case.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::from_bits_retain(flags)) }.at(Call::Unshare)
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::from_bits_retain(flags)) }
 }
 
 /// Takes on id 0 of the user namespace, which makes files of the container's root its own.

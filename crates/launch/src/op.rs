@@ -54,6 +54,9 @@ pub enum Op<'a> {
     PivotRoot,
     /// The same by MS_MOVE and chroot(2), for a host whose root is the initramfs.
     MoveRoot,
+    /// chroot(2) into a directory, the tree itself without one: for a container that has no mount namespace of its
+    /// own. The tree is attached nowhere, so that nothing of it reaches the host.
+    ChangeRoot(Option<BorrowedFd<'a>>),
     /// A mount below the root.
     Mount(&'a MountOp<'a>),
     /// A device node below the root.
@@ -101,12 +104,19 @@ pub enum Op<'a> {
     Scheduler(&'a [u8]),
     /// ioprio_set(2) of the process.
     IoPriority(u32),
-    /// Ids, groups, capabilities and the working directory.
+    /// sched_setaffinity(2): one bit per processor, and whether a refusal matters.
+    Affinity(&'a [u64], bool),
+    /// set_mempolicy(2): mode with its flags, one bit per node.
+    MemoryPolicy(u32, &'a [u64]),
+    /// Enters the working directory and checks that it is inside the root. One that this user may not enter is left
+    /// to [`Op::Identity`]. Before a filter, which may refuse the check's call.
+    Directory(&'a CStr),
+    /// Ids, groups, capabilities, and the working directory if it was not entered before.
     Identity(&'a IdentityOp<'a>),
     /// PR_SET_NO_NEW_PRIVS.
     NoNewPrivileges,
-    /// Installs a filter: instructions, flags, and where to send the listener, if the flags ask for one.
-    Seccomp(&'a [SockFilter], u32, Option<BorrowedFd<'a>>),
+    /// Installs a filter: instructions, flags, and what to do with the listener, if the flags ask for one.
+    Seccomp(&'a [SockFilter], u32, Option<ListenerOp<'a>>),
     /// Marks descriptors from this one on close-on-exec.
     CloseOnExecFrom(u32),
     /// Finds the first of these that can be executed.
@@ -203,6 +213,17 @@ pub struct WindowSize {
     pub columns: u16,
 }
 
+/// The agent that answers for a filter's notifications.
+#[derive(Debug, Clone, Copy)]
+pub struct ListenerOp<'a> {
+    /// Connected to the agent; receives the listener.
+    pub socket: BorrowedFd<'a>,
+    /// Goes with it: a memory file with the state of the process, which the parent can write only when there is one.
+    pub message: BorrowedFd<'a>,
+    /// A byte here says that the message is written.
+    pub written: BorrowedFd<'a>,
+}
+
 /// A hook that runs in the container's namespaces.
 #[derive(Debug, Clone, Copy)]
 pub struct HookOp<'a> {
@@ -216,6 +237,8 @@ pub struct HookOp<'a> {
     pub stdin: BorrowedFd<'a>,
     /// Milliseconds after which it is killed; 0 for none.
     pub timeout: u32,
+    /// Its place among the hooks of its kind; a failure is reported with it.
+    pub index: u16,
 }
 
 /// Who the process becomes.

@@ -27,6 +27,8 @@ const DUP3: usize = 292;
 const PRCTL: usize = 157;
 const LSEEK: usize = 8;
 const EXIT_GROUP: usize = 231;
+const SCHED_SETAFFINITY: usize = 203;
+const SET_MEMPOLICY: usize = 238;
 
 /// Six-argument system call; unused arguments are 0.
 ///
@@ -176,6 +178,20 @@ pub(crate) fn personality(domain: u32) -> Result<(), Errno> {
 pub(crate) fn sched_setattr(attr: &[u8]) -> Result<(), Errno> {
     // SAFETY: the kernel reads the size that the structure's first field says; the parent made both.
     unsafe { syscall(SCHED_SETATTR, [0, attr.as_ptr() as usize, 0, 0, 0, 0]) }.map(drop)
+}
+
+/// sched_setaffinity(2) of the calling thread.
+pub(crate) fn sched_setaffinity(mask: &[u64]) -> Result<(), Errno> {
+    // SAFETY: the kernel reads as many bytes as the slice has.
+    unsafe { syscall(SCHED_SETAFFINITY, [0, size_of_val(mask), mask.as_ptr() as usize, 0, 0, 0]) }.map(drop)
+}
+
+/// set_mempolicy(2) of the calling thread. Without a node the mask is null.
+pub(crate) fn set_mempolicy(mode: u32, nodes: &[u64]) -> Result<(), Errno> {
+    let (address, bits) =
+        if nodes.is_empty() { (0, 0) } else { (nodes.as_ptr() as usize, nodes.len() * 64 + 1) };
+    // SAFETY: the kernel reads one bit less than it is told, which are the bits of the slice, or nothing.
+    unsafe { syscall(SET_MEMPOLICY, [mode as usize, address, bits, 0, 0, 0]) }.map(drop)
 }
 
 /// ioprio_set(2) of the calling process.

@@ -98,7 +98,8 @@ calls! {
     Execve = "execve", Clone = "clone3", Wait = "waitid", Lookup = "lookup", HookExit = "hook exit",
     HookTimeout = "hook timeout", NotADevice = "device check", Personality = "personality",
     SchedSetattr = "sched_setattr", IoprioSet = "ioprio_set", Outside = "working directory check",
-    Copy = "copy", Getdents = "getdents64", Readlink = "readlinkat",
+    Copy = "copy", Getdents = "getdents64", Readlink = "readlinkat", SchedSetaffinity = "sched_setaffinity",
+    SetMempolicy = "set_mempolicy",
 }
 
 /// A failure inside an operation.

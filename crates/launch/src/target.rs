@@ -30,24 +30,26 @@ fn open_with(root: BorrowedFd<'_>, path: &CStr, flags: OFlags, more: ResolveFlag
     }
 }
 
-/// Opens a mount's destination as a handle (O_PATH); makes it and its parents if they are missing.
+/// Opens a mount's destination as a handle (O_PATH); makes it and its parents if they are missing, and says so.
+///
+/// With `strict` no symbolic link may be on the way.
 pub(crate) fn open_target(
     root: BorrowedFd<'_>,
     path: &CStr,
     kind: TargetKind,
     strict: bool,
-) -> Outcome<OwnedFd> {
+) -> Outcome<(OwnedFd, bool)> {
     let resolve = if strict { ResolveFlags::NO_SYMLINKS } else { ResolveFlags::empty() };
-    let directory = if strict { OFlags::DIRECTORY } else { OFlags::empty() };
+    let directory = if strict && kind == TargetKind::Directory { OFlags::DIRECTORY } else { OFlags::empty() };
     match open_with(root, path, OFlags::PATH | directory, resolve) {
-        Err(Errno::NOENT) => make(root, path, kind),
-        found => found.at(Call::Openat2),
+        Err(Errno::NOENT) => make(root, path, kind).map(|made| (made, true)),
+        found => found.at(Call::Openat2).map(|found| (found, false)),
     }
 }
 
 /// Makes a directory and its parents, and opens it.
 pub(crate) fn make_directory(root: BorrowedFd<'_>, path: &CStr) -> Outcome<OwnedFd> {
-    open_target(root, path, TargetKind::Directory, false)
+    open_target(root, path, TargetKind::Directory, false).map(|(directory, _)| directory)
 }
 
 /// Opens the directory that holds `path`, made if missing, and gives the last name.

@@ -18,11 +18,13 @@ use alloc::string::{String, ToString};
 
 /// What `tare-oci --help` prints.
 pub(crate) const HELP: &str = "\
-tare-oci - Open Container Initiative runtime
+NAME:
+   tare-oci - Open Container Initiative runtime
 
-usage: tare-oci [global options] command [command options] [arguments...]
+USAGE:
+   tare-oci [global options] command [command options] [arguments...]
 
-commands:
+COMMANDS:
    create    create a container
    delete    delete the resources of a container
    events    show events and usage of a container
@@ -39,7 +41,7 @@ commands:
    state     show the state of a container
    update    change the limits of a container
 
-global options:
+GLOBAL OPTIONS:
    --log value         file that failures are logged to
    --log-format value  text or json (default: text)
    --root value        directory of the states (default: /run/tare-oci)
@@ -124,7 +126,12 @@ static COMMANDS: &[Command] = &[
 
 /// Runs the command of this name.
 pub(crate) fn run(context: &Context<'_>, name: &str, words: &[String]) -> Outcome {
+    let asks = |word: &String| matches!(word.as_str(), "-h" | "--help" | "-help");
     if matches!(name, "checkpoint" | "restore") {
+        if words.first().is_some_and(asks) {
+            output::print(&help(name, &NO_FLAGS))?;
+            return Ok(0);
+        }
         return Err(Failure::from(tare_runtime::Error::unimplemented(name)));
     }
     if matches!(name, "help" | "h") {
@@ -136,10 +143,28 @@ pub(crate) fn run(context: &Context<'_>, name: &str, words: &[String]) -> Outcom
     };
     let arguments = Arguments::parse(command.flags, words)?;
     if arguments.has("help") {
-        output::print(HELP)?;
+        output::print(&help(name, command.flags))?;
         return Ok(0);
     }
     (command.run)(context, &arguments)
+}
+
+/// What `tare-oci COMMAND --help` prints.
+fn help(name: &str, flags: &Flags) -> String {
+    let about = HELP.lines().find_map(|line| line.trim_start().strip_prefix(name)?.strip_prefix(' '));
+    let about = about.map_or("not implemented", str::trim);
+    let mut text = alloc::format!(
+        "NAME:\n   tare-oci {name} - {about}\n\nUSAGE:\n   tare-oci {name} [command options] [arguments...]\n\nOPTIONS:\n"
+    );
+    let values = flags.values.iter().map(|flag| (flag, " value"));
+    for (flag, value) in values.chain(flags.switches.iter().map(|flag| (flag, ""))) {
+        text += &alloc::format!("   --{flag}{value}");
+        for (short, _) in flags.short.iter().filter(|(_, long)| long == flag) {
+            text += &alloc::format!(", -{short}{value}");
+        }
+        text += "\n";
+    }
+    text
 }
 
 /// The container's id, the first argument.

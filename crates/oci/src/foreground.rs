@@ -65,7 +65,8 @@ impl Console {
         }
     }
 
-    fn drain(&self) {
+    /// Copies what the terminal still holds.
+    pub(crate) fn drain(&self) {
         let [_, stdout, _] = output::standard();
         loop {
             let mut fds = [PollFd::new(&self.master, PollFlags::IN)];

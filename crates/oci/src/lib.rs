@@ -28,6 +28,8 @@ use log::Log;
 #[derive(Debug)]
 pub(crate) struct Context<'a> {
     pub(crate) root: String,
+    /// By `--root`.
+    pub(crate) root_is_given: bool,
     pub(crate) systemd_cgroup: bool,
     pub(crate) log: Log,
     pub(crate) environment: &'a [String],
@@ -91,6 +93,7 @@ pub fn run(arguments: &[String], environment: &[String]) -> i32 {
             .map_or_else(|| "/run/tare-oci".to_string(), |directory| format!("{directory}/tare-oci"))
     };
     let context = Context {
+        root_is_given: global.value("root").is_some(),
         root: global.value("root").map_or_else(default_root, ToString::to_string),
         systemd_cgroup: global.has("systemd-cgroup"),
         log,

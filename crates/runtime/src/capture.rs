@@ -47,7 +47,9 @@ pub fn capture(candidates: &[&str], name: &str, arguments: &[String]) -> Result<
         .map_err(|errno| Error::system(OPERATION, tare_sys::Error::new("clone3", name, errno)))?;
     drop(report.write);
     let mut failed = None;
-    while let Some(report) = child::read_report(report.read.as_fd())? {
+    while let Some(report) =
+        child::read_report(report.read.as_fd(), child::SETUP_LIMIT, "a program to start")?
+    {
         if report.kind == ReportKind::Failed {
             failed = Some(child::failure(OPERATION, &ops, name, report));
         }

@@ -100,22 +100,27 @@ impl Cgroup {
         self.paths.contains_key("")
     }
 
-    /// Opens what a new process needs to get in. `below` names a directory under the container's own, for exec
-    /// with `--cgroup`; it must exist.
+    /// Opens what a new process needs to get in. `below` names directories under the container's own, for exec with
+    /// `--cgroup`: each entry `path`, or `controller[,controller]:path` in version 1. They must exist.
     ///
     /// # Errors
-    /// open(2)'s; `InvalidArgument` for a `below` that leads elsewhere.
-    pub fn entrance(&self, below: Option<&str>) -> Result<Entrance> {
-        let below = path::below(below)?;
+    /// open(2)'s; `InvalidArgument` for a `below` that leads elsewhere or names an unknown controller.
+    pub fn entrance(&self, below: &[String]) -> Result<Entrance> {
+        const OPERATION: &str = "adding pid to the cgroup";
+        let places = path::places(below, &self.paths)?;
         if let Some(directory) = self.paths.get("") {
             let flags = OFlags::PATH | OFlags::DIRECTORY;
-            let fd = tare_sys::file::open(&(directory.to_string() + &below), flags, 0);
-            return Ok(Entrance::Directory(fd.during("enter cgroup")?));
+            let below = places.get("").map_or("", String::as_str);
+            let fd = tare_sys::file::open(&(directory.to_string() + below), flags, 0);
+            return Ok(Entrance::Directory(fd.during(OPERATION)?));
         }
         let mut tasks = Vec::with_capacity(self.paths.len());
         for directory in self.directories() {
-            let path = directory.to_string() + &below + "/tasks";
-            tasks.push(tare_sys::file::open(&path, OFlags::WRONLY, 0).during("enter cgroup")?);
+            // Controllers that share a tree go together: one that is named takes the others along.
+            let named = self.paths.iter().filter(|(_, path)| *path == directory);
+            let below = named.filter_map(|(controller, _)| places.get(controller.as_str())).next();
+            let path = directory.to_string() + below.map_or("", String::as_str) + "/tasks";
+            tasks.push(tare_sys::file::open(&path, OFlags::WRONLY, 0).during(OPERATION)?);
         }
         Ok(if tasks.is_empty() { Entrance::None } else { Entrance::Tasks(tasks) })
     }

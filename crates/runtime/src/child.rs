@@ -29,10 +29,22 @@ impl Pipe {
     }
 }
 
+/// How long a child may take from one report to the next, in milliseconds: mounts of slow servers included.
+pub(crate) const SETUP_LIMIT: u64 = 120_000;
+
+/// How long a killed child may take to end, in milliseconds.
+pub(crate) const KILL_LIMIT: u64 = 10_000;
+
 /// Reads the next report; `None` when the child has closed its end.
-pub(crate) fn read_report(fd: BorrowedFd<'_>) -> Result<Option<Report>> {
+///
+/// `what` names what is waited for, at most `limit` milliseconds.
+pub(crate) fn read_report(fd: BorrowedFd<'_>, limit: u64, what: &str) -> Result<Option<Report>> {
     let system =
         |errno| Error::system("wait for the first process", tare_sys::Error::new("read", "report", errno));
+    if !tare_sys::process::has_ended(fd, limit).map_err(|error| Error::system("wait for the child", error))? {
+        let text = format!("waited {limit} ms for {what}");
+        return Err(Error::new(ErrorKind::DeadlineExceeded, "wait for the child", text, ""));
+    }
     let mut bytes = [0; Report::SIZE];
     loop {
         match rustix::io::read(fd, &mut bytes) {
@@ -74,7 +86,7 @@ pub(crate) fn failure(operation: &'static str, ops: &[Op<'_>], name: &str, repor
         }
         Some(Op::Hook(hook)) => {
             let object = format!("error running hook {:?}", hook.path.to_string_lossy());
-            return Error::new(ErrorKind::Internal, operation, object, hook_reason(&report));
+            return Error::new(ErrorKind::Internal, operation, object, words);
         }
         Some(Op::Mount(mount)) if mount.strict && matches!(errno, Errno::LOOP | Errno::NOTDIR) => {
             let destination = mount.destination.to_string_lossy();
@@ -93,6 +105,12 @@ pub(crate) fn failure(operation: &'static str, ops: &[Op<'_>], name: &str, repor
 /// Whether a report is about the end of a hook.
 pub(crate) fn is_of_hook(report: &Report) -> bool {
     matches!(report.call, Call::HookExit | Call::HookTimeout)
+}
+
+/// The message for a hook that the child ran; a report of one carries its place among its kind.
+pub(crate) fn hook_failure(operation: &'static str, kind: &str, report: &Report) -> Error {
+    let object = format!("error running {kind} hook #{}", report.op);
+    Error::new(ErrorKind::Internal, operation, object, hook_reason(report))
 }
 
 /// The end of a hook in Go's words.
@@ -142,7 +160,7 @@ fn describe(op: &Op<'_>) -> String {
         Op::Propagation(_) => "set the propagation of the root".to_string(),
         Op::AttachRoot(_) => "attach the root file system".to_string(),
         Op::Detach(path) => format!("detach {}", path.to_string_lossy()),
-        Op::PivotRoot | Op::MoveRoot => "change the root".to_string(),
+        Op::PivotRoot | Op::MoveRoot | Op::ChangeRoot(_) => "change the root".to_string(),
         Op::Mount(mount) => {
             let destination = mount.destination.to_string_lossy();
             match mount.source {
@@ -168,6 +186,11 @@ fn describe(op: &Op<'_>) -> String {
         Op::Umask(_) => "set the umask".to_string(),
         Op::Personality(_) => "set the personality".to_string(),
         Op::Scheduler(_) => "set the scheduler".to_string(),
+        Op::Affinity(..) => "set the CPU affinity".to_string(),
+        Op::MemoryPolicy(..) => "set the memory policy".to_string(),
+        Op::Directory(path) => {
+            format!("chdir to cwd ({:?}) set in config.json failed", path.to_string_lossy())
+        }
         Op::IoPriority(_) => "set the I/O priority".to_string(),
         Op::WorkingDirectory(path) => format!("chdir to {:?}", path.to_string_lossy()),
         Op::Identity(who) => {

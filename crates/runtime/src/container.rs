@@ -139,7 +139,8 @@ impl Container {
         const OPERATION: &str = "unable to start container process";
         let mut executing = false;
         let mut failed = None;
-        while let Some(report) = child::read_report(result.as_fd())? {
+        let limit = child::SETUP_LIMIT + self.state.tare.start_limit;
+        while let Some(report) = child::read_report(result.as_fd(), limit, "the program to start")? {
             match report.kind {
                 ReportKind::Failed => failed = Some(report),
                 _ => executing = true,
@@ -155,8 +156,7 @@ impl Container {
                 "",
             )),
             Some(report) if child::is_of_hook(&report) => {
-                let object = "error running hook: startContainer";
-                Err(Error::new(ErrorKind::Internal, OPERATION, object, child::hook_reason(&report)))
+                Err(child::hook_failure(OPERATION, "startContainer", &report))
             }
             Some(report) => {
                 // The list is the creator's; after the gate only the filter, hooks and the program are left.

@@ -2,6 +2,7 @@
 
 use crate::{
     Container, During, Error, Io, Process, Result, Runtime,
+    agent::Agent,
     cgroup::{Cgroup, CgroupOptions, Entrance},
     child::{self, Pipe},
     hooks::{self, HookStrings},
@@ -19,7 +20,7 @@ use rustix::{
     fd::{AsFd, OwnedFd},
     fs::OFlags,
 };
-use tare_launch::{CloneRequest, HookOp, Op, Pointer, Program, ReportKind, Spawned};
+use tare_launch::{CloneRequest, ForeignUser, HookOp, Op, Pointer, Program, ReportKind, Spawned};
 use tare_types::{
     ErrorKind, Timestamp,
     spec::{ContainerStatus, Spec, State},
@@ -70,9 +71,9 @@ impl Made {
     fn undo(self) {
         // The first error is what the caller must see. What stays behind here (a cgroup that is still
         // busy) has the container's name and is found by it.
-        if let Some(child) = &self.child {
-            let _ = tare_sys::process::send_signal(child.pidfd.as_fd(), 9);
-            let _ = tare_sys::process::reap(child.pidfd.as_fd());
+        if let Some(spawned) = &self.child {
+            let _ = tare_sys::process::send_signal(spawned.pidfd.as_fd(), 9);
+            let _ = tare_sys::process::reap_within(spawned.pidfd.as_fd(), child::KILL_LIMIT);
         }
         if let Some(cgroup) = &self.cgroup {
             let _ = cgroup.remove();
@@ -89,8 +90,8 @@ pub(crate) fn create(runtime: &Runtime, options: &CreateOptions<'_>) -> Result<(
         return Err(Error::invalid("bundle", format!("{:?} is not absolute", options.bundle)));
     }
     let plan = Plan::new(options.spec, options.bundle)?;
-    if plan.namespaces.joined().iter().any(|(kind, _)| *kind == Kind::User) {
-        return Err(Error::unimplemented("joining a user namespace by path"));
+    if options.no_pivot && !plan.namespaces.has(Kind::Mount) {
+        return Err(Error::invalid("no-pivot", "there is no mount namespace whose root could be moved"));
     }
     let streams = Streams::prepare(options.io, plan.process.terminal)?;
     let mut made = Made::default();
@@ -163,7 +164,7 @@ impl Launch<'_> {
     fn run(&self, made: &mut Option<Spawned>) -> Result<StateFile> {
         let plan = self.plan;
         let (maps, hook_wait, report) = (Pipe::new()?, Pipe::new()?, Pipe::new()?);
-        let listener = listener(plan)?;
+        let agent = Agent::connect(plan.process.seccomp.as_ref())?;
         let hook_files = HookFiles::new(plan)?;
         let wires = Wires {
             maps: plan.namespaces.is_new(Kind::User).then_some(maps.read.as_fd()),
@@ -171,23 +172,24 @@ impl Launch<'_> {
             gate: Some((self.gate.0.as_fd(), self.gate.1.as_fd())),
             streams: self.streams.given(),
             console: self.streams.socket(),
-            listener: listener.as_ref().map(AsFd::as_fd),
+            listener: agent.as_ref().map(Agent::op),
             keep_fds: self.options.keep_fds,
         };
         let options = program::options(plan);
         let container_strings = HookStrings::all(&plan.hooks.create_container)?;
         let start_strings = HookStrings::all(&plan.hooks.start_container)?;
         let container_pointers: Vec<_> = container_strings.iter().map(HookStrings::pointers).collect();
-        let start_pointers: Vec<_> = start_strings.iter().map(HookStrings::pointers).collect();
+        let arguments = program::pointers(plan.process.arguments.iter().map(AsRef::as_ref));
+        let environment = plan.process.environment.iter().chain(&self.prepared.home);
+        let environment = program::pointers(environment.map(AsRef::as_ref));
+        let start_pointers: Vec<_> =
+            start_strings.iter().map(|strings| strings.pointers_or(&environment)).collect();
         let parts = Parts {
             mounts: program::mounts(plan, self.prepared, &options),
             devices: program::devices(plan, self.prepared),
             container_hooks: hook_files.ops(&container_strings, &container_pointers, 0),
             start_hooks: hook_files.ops(&start_strings, &start_pointers, 1),
         };
-        let arguments = program::pointers(plan.process.arguments.iter().map(AsRef::as_ref));
-        let environment = plan.process.environment.iter().chain(&self.prepared.home);
-        let environment = program::pointers(environment.map(AsRef::as_ref));
         let process =
             program::process_parts(&plan.process, &arguments, &environment, wires.console, true, false);
         let keyring =
@@ -196,6 +198,8 @@ impl Launch<'_> {
         let shape =
             program::Init { plan, prepared: self.prepared, parts: &parts, process: &process, wires: &wires };
         let mut ops = shape.ops(keyring.as_deref(), self.options.no_pivot);
+        let last = program::last_descriptors(&ops, &report.write, &wires);
+        program::close_last(&mut ops, &last);
         let keep = program::keep(program::descriptors(&ops), [&report.write, &self.prepared.root], &wires);
         ops.insert(0, Op::CloseOthers(&keep));
 
@@ -210,14 +214,24 @@ impl Launch<'_> {
         let state = self.state_file(spawned.pid)?;
         self.dir.store_new(&state)?;
         hook_files.write(&state)?;
+        if let Some(agent) = &agent {
+            agent.tell(&state, spawned.pid, ContainerStatus::Creating)?;
+        }
+        // Hooks of the child's side run within one wait.
+        let limit = child::SETUP_LIMIT + hooks::limit(&plan.hooks.create_container);
         loop {
-            match child::read_report(report.read.as_fd())? {
+            match child::read_report(report.read.as_fd(), limit, "the first process to be set up")? {
                 Some(report) if report.kind == ReportKind::Ready => return Ok(state),
                 Some(report) if report.kind == ReportKind::Hooks => {
-                    let now = oci_state(&state, ContainerStatus::Creating);
+                    // `prestart` is from before there was the word "creating".
+                    let now = oci_state(&state, ContainerStatus::Created);
                     hooks::run("prestart", &plan.hooks.prestart, &now)?;
+                    let now = oci_state(&state, ContainerStatus::Creating);
                     hooks::run("createRuntime", &plan.hooks.create_runtime, &now)?;
                     child::release(&hook_wait.write)?;
+                }
+                Some(report) if child::is_of_hook(&report) => {
+                    return Err(child::hook_failure(OPERATION, "createContainer", &report));
                 }
                 Some(report) => {
                     let name = plan.process.arguments[0].to_string_lossy();
@@ -234,12 +248,18 @@ impl Launch<'_> {
             _ => None,
         };
         let request = CloneRequest { namespaces: self.plan.namespaces.clone_flags(), cgroup };
+        let system = |errno| Error::system(OPERATION, tare_sys::Error::new("clone3", "", errno));
+        if let Some((_, user)) = self.prepared.namespaces.iter().find(|(kind, _)| *kind == Kind::User) {
+            let others = self.prepared.namespaces.iter().filter(|(kind, _)| *kind != Kind::User);
+            let joined: Vec<_> = others.map(|(kind, fd)| (fd.as_fd(), kind.flag())).collect();
+            let foreign = ForeignUser { user: user.as_fd(), joined: &joined };
+            return tare_launch::spawn_in_user(&foreign, &request, program).map_err(system);
+        }
         let joined_pid = self.prepared.namespaces.iter().find(|(kind, _)| *kind == Kind::Pid);
         let entered = joined_pid
             .map(|(_, fd)| tare_sys::process::PidNamespaceForChildren::enter(fd).during("join pid namespace"))
             .transpose()?;
-        let spawned = tare_launch::spawn(&request, program)
-            .map_err(|errno| Error::system(OPERATION, tare_sys::Error::new("clone3", "", errno)));
+        let spawned = tare_launch::spawn(&request, program).map_err(system);
         // Back before anything else happens on this thread, also when the clone failed.
         let left = entered.map_or(Ok(()), |entered| entered.leave().during("leave pid namespace"));
         spawned.and_then(|spawned| left.map(|()| spawned))
@@ -247,7 +267,7 @@ impl Launch<'_> {
 
     /// The child ended without a word: something killed it.
     fn vanished(&self, spawned: &Spawned) -> Error {
-        let how = match tare_sys::process::reap(spawned.pidfd.as_fd()) {
+        let how = match tare_sys::process::reap_within(spawned.pidfd.as_fd(), child::KILL_LIMIT) {
             Ok(status) => match status.terminating_signal() {
                 Some(9) if self.cgroup.oom_kills().is_ok_and(|kills| kills > 0) => {
                     String::from("it was killed for lack of memory (memory limit too low?)")
@@ -266,7 +286,8 @@ impl Launch<'_> {
         let (options, plan) = (self.options, self.plan);
         let mut labels = alloc::vec![format!("bundle={}", options.bundle)];
         labels.extend(options.spec.annotations.iter().map(|(key, value)| format!("{key}={value}")));
-        let namespaces = options.spec.linux.iter().flat_map(|linux| &linux.namespaces);
+        let linux = options.spec.linux.as_ref();
+        let namespaces = linux.iter().flat_map(|linux| &linux.namespaces);
         let config = Config {
             rootfs: plan.rootfs.clone(),
             readonlyfs: plan.readonly_root,
@@ -302,6 +323,10 @@ impl Launch<'_> {
                 annotations: options.spec.annotations.clone(),
                 namespaces: plan.namespaces.kinds().map(|kind| kind.state_name().into()).collect(),
                 deny_setgroups: false,
+                personality: linux.and_then(|linux| linux.personality.clone()),
+                memory_policy: linux.and_then(|linux| linux.memory_policy.clone()),
+                listener: plan.process.seccomp.as_ref().and_then(|filter| filter.listener.clone()),
+                start_limit: hooks::limit(&plan.hooks.start_container),
                 poststart: plan.hooks.poststart.clone(),
                 poststop: plan.hooks.poststop.clone(),
             },
@@ -325,7 +350,8 @@ impl HookFiles {
         file: usize,
     ) -> Vec<HookOp<'a>> {
         let Some(file) = &self.0[file] else { return Vec::new() };
-        strings.iter().zip(pointers).map(|(hook, pointers)| hook.op(pointers, file)).collect()
+        let hooks = strings.iter().zip(pointers).enumerate();
+        hooks.map(|(index, (hook, pointers))| hook.op(index, pointers, file)).collect()
     }
 
     fn write(&self, state: &StateFile) -> Result<()> {
@@ -336,12 +362,6 @@ impl HookFiles {
         }
         Ok(())
     }
-}
-
-/// Connects to the agent that receives the filter's listener.
-fn listener(plan: &Plan) -> Result<Option<OwnedFd>> {
-    let path = plan.process.seccomp.as_ref().and_then(|filter| filter.listener.as_ref());
-    path.map(|(path, _)| tare_sys::socket::connect(path).during("connect to the seccomp agent")).transpose()
 }
 
 /// The specification's state document.

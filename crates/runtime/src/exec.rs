@@ -8,6 +8,7 @@
 
 use crate::{
     Container, During, Error, ExecOptions, Process, Result,
+    agent::Agent,
     cgroup::Entrance,
     child::{self, Pipe},
     plan::{Kind, ProcessPlan, SeccompPlan},
@@ -39,16 +40,17 @@ pub(crate) fn exec(container: &Container, options: &ExecOptions<'_>) -> Result<P
         }
         _ => {}
     }
-    let mut plan = ProcessPlan::new(options.process, None, None)?;
+    let own = &container.state.tare;
+    let (personality, memory_policy) = (own.personality.as_ref(), own.memory_policy.as_ref());
+    let mut plan = ProcessPlan::new(options.process, None, personality, memory_policy)?;
     plan.seccomp = container.dir.load_seccomp()?.map(|(flags, filter)| SeccompPlan {
         filter,
-        // A second listener would be a second agent's; the first process's serves the container.
-        flags: flags & !crate::seccomp::FLAG_NEW_LISTENER,
-        listener: None,
+        flags,
+        listener: own.listener.clone(),
     });
     let first = container.open_first()?;
     let streams = Streams::prepare(options.io, plan.terminal)?;
-    let entrance = container.cgroup.entrance(options.cgroup.as_deref())?;
+    let entrance = container.cgroup.entrance(&options.cgroup)?;
     let home = plan
         .wants_home
         .then(|| {
@@ -68,7 +70,7 @@ pub(crate) fn exec(container: &Container, options: &ExecOptions<'_>) -> Result<P
             if let Some(spawned) = made {
                 // The error is what the caller must see; an unreaped child would be a zombie of the caller's.
                 let _ = tare_sys::process::send_signal(spawned.pidfd.as_fd(), 9);
-                let _ = tare_sys::process::reap(spawned.pidfd.as_fd());
+                let _ = tare_sys::process::reap_within(spawned.pidfd.as_fd(), child::KILL_LIMIT);
             }
             Err(error)
         }
@@ -88,13 +90,15 @@ impl Joined<'_> {
     /// Clones the child and waits until it executes its program.
     fn run(&self, home: Option<&core::ffi::CStr>, made: &mut Option<Spawned>) -> Result<Spawned> {
         let report = Pipe::new()?;
+        let agent = Agent::connect(self.plan.seccomp.as_ref())?;
+        let root = self.root()?;
         let wires = Wires {
             maps: None,
             hooks: None,
             gate: None,
             streams: self.streams.given(),
             console: self.streams.socket(),
-            listener: None,
+            listener: agent.as_ref().map(Agent::op),
             keep_fds: self.options.keep_fds,
         };
         let plan = self.plan;
@@ -108,21 +112,27 @@ impl Joined<'_> {
             process: &process,
             entrance: self.entrance,
             container: self.first.as_fd(),
+            root: root.as_ref().map(AsFd::as_fd),
             namespaces: self.namespaces() & !Kind::Pid.flag(),
             wires: &wires,
         };
-        let (mut ops, inside) = (join.outside(), join.inside());
+        let (mut ops, mut inside) = (join.outside(), join.inside());
+        let last = program::last_descriptors(&inside, &report.write, &wires);
+        program::close_last(&mut inside, &last);
         let inner = program::keep(program::descriptors(&inside), [&report.write], &wires);
         let outer = program::keep([program::descriptors(&ops), inner.clone()].concat(), [], &wires);
         ops.insert(0, Op::CloseOthers(&outer));
         ops.push(Op::CloseOthers(&inner));
         ops.extend(inside);
         let program = Program { ops: &ops, report: report.write.as_fd(), root: None };
-        let spawned = self.spawn(&program)?;
-        *made = Some(spawned);
+        let spawned = made.insert(self.spawn(&program)?);
         drop(report.write);
+        if let Some(agent) = &agent {
+            agent.tell(&self.container.state, spawned.pid, ContainerStatus::Running)?;
+        }
         let mut executing = false;
-        while let Some(report) = child::read_report(report.read.as_fd())? {
+        let next = || child::read_report(report.read.as_fd(), self.limit(), "the process to be set up");
+        while let Some(report) = next()? {
             match report.kind {
                 ReportKind::Failed => {
                     let name = plan.arguments[0].to_string_lossy();
@@ -154,6 +164,21 @@ impl Joined<'_> {
         // Back before anything else happens on this thread, also when the clone failed.
         let left = entered.map_or(Ok(()), |entered| entered.leave().during(OPERATION));
         spawned.and_then(|spawned| left.map(|()| spawned))
+    }
+
+    /// A paused container holds the process until it is resumed, which may be whenever.
+    fn limit(&self) -> u64 {
+        if self.options.ignore_paused { u64::from(u32::MAX) } else { child::SETUP_LIMIT }
+    }
+
+    /// The container's root, for one that has no mount namespace of its own.
+    fn root(&self) -> Result<Option<OwnedFd>> {
+        if self.namespaces() & Kind::Mount.flag() != 0 {
+            return Ok(None);
+        }
+        let path = format!("/proc/{}/root", self.container.state.init_process_pid);
+        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY;
+        tare_sys::file::open(&path, flags, 0).map(Some).during(OPERATION)
     }
 
     fn namespaces(&self) -> u32 {

@@ -23,7 +23,7 @@ pub(crate) struct HookStrings {
     path: CString,
     arguments: Vec<CString>,
     environment: Vec<CString>,
-    /// Milliseconds, 0 for none.
+    /// Milliseconds.
     timeout: u32,
 }
 
@@ -37,8 +37,7 @@ impl HookStrings {
         if arguments.is_empty() {
             arguments.push(path.clone());
         }
-        let seconds = hook.timeout.unwrap_or(0).clamp(0, 1_000_000) as u32;
-        Ok(Self { path, arguments, environment: strings(&hook.env)?, timeout: seconds * 1000 })
+        Ok(Self { path, arguments, environment: strings(&hook.env)?, timeout: milliseconds(hook) })
     }
 
     pub(crate) fn all(hooks: &[Hook]) -> Result<Vec<Self>> {
@@ -52,9 +51,16 @@ impl HookStrings {
         )
     }
 
+    /// The same; a hook without an environment of its own gets this one.
+    pub(crate) fn pointers_or<'a>(&'a self, default: &[Pointer<'a>]) -> (Vec<Pointer<'a>>, Vec<Pointer<'a>>) {
+        let (arguments, own) = self.pointers();
+        (arguments, if self.environment.is_empty() { default.to_vec() } else { own })
+    }
+
     /// The operation for a hook that the child runs.
     pub(crate) fn op<'a>(
         &'a self,
+        index: usize,
         pointers: &'a (Vec<Pointer<'a>>, Vec<Pointer<'a>>),
         stdin: &'a OwnedFd,
     ) -> HookOp<'a> {
@@ -64,8 +70,21 @@ impl HookStrings {
             environment: array(&pointers.1),
             stdin: stdin.as_fd(),
             timeout: self.timeout,
+            index: index as u16,
         }
     }
+}
+
+/// How long hooks without a timeout of their own may take, in milliseconds.
+const DEFAULT_LIMIT: u32 = 600_000;
+
+/// The longest that hooks may take together, in milliseconds.
+pub(crate) fn limit(hooks: &[Hook]) -> u64 {
+    hooks.iter().map(|hook| u64::from(milliseconds(hook))).sum()
+}
+
+fn milliseconds(hook: &Hook) -> u32 {
+    hook.timeout.map_or(DEFAULT_LIMIT, |seconds| seconds.clamp(1, 1_000_000) as u32 * 1000)
 }
 
 /// A memory file for a state that is written later.
@@ -91,7 +110,7 @@ pub(crate) fn run(name: &'static str, hooks: &[Hook], state: &State) -> Result<(
     write_state(&stdin, state)?;
     for (index, hook) in hooks.iter().enumerate() {
         run_one(&HookStrings::new(hook)?, &stdin, &state.bundle).map_err(|reason| {
-            Error::new(ErrorKind::Internal, "error running", format!("{name} hook #{index}"), reason)
+            Error::new(ErrorKind::Internal, "", format!("error running {name} hook #{index}"), reason)
         })?;
     }
     Ok(())
@@ -119,18 +138,20 @@ fn run_one(
         .map_err(|errno| format!("clone3: {}", tare_sys::errno::describe(errno)))?;
     drop(report.write);
     let mut failure = None;
-    while let Some(report) = child::read_report(report.read.as_fd()).map_err(|error| error.to_string())? {
+    let next = || child::read_report(report.read.as_fd(), child::SETUP_LIMIT, "the hook's program to start");
+    while let Some(report) = next().map_err(|error| error.to_string())? {
         if report.kind == tare_launch::ReportKind::Failed {
             failure = Some(child::failure("", &ops, &hook.path.to_string_lossy(), report).to_string());
         }
     }
-    let limit = if hook.timeout == 0 { u64::from(u32::MAX) } else { u64::from(hook.timeout) };
     let pidfd = spawned.pidfd.as_fd();
+    let limit = u64::from(hook.timeout);
     let ended = tare_sys::process::has_ended(pidfd, limit).map_err(|error| error.to_string())?;
     if !ended {
         tare_sys::process::send_signal(pidfd, 9).map_err(|error| error.to_string())?;
     }
-    let status = tare_sys::process::reap(pidfd).map_err(|error| error.to_string())?;
+    let status =
+        tare_sys::process::reap_within(pidfd, child::KILL_LIMIT).map_err(|error| error.to_string())?;
     match (failure, ended, status.exit_status()) {
         (Some(failure), ..) => Err(failure),
         (None, false, _) => Err(format!("{:?} did not end within {} ms", hook.path, hook.timeout)),

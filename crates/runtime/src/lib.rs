@@ -17,6 +17,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod agent;
 mod capture;
 pub mod cgroup;
 mod child;

@@ -5,6 +5,7 @@
 //! here, before anything exists.
 
 mod device;
+mod memory;
 mod mount;
 mod namespace;
 mod options;
@@ -13,7 +14,7 @@ mod sysctl;
 
 pub(crate) use device::{DevicePlan, LinkPlan};
 pub(crate) use mount::{BindPlan, MountKind, MountPlan};
-pub(crate) use namespace::{Kind, Namespaces, UserMapping};
+pub(crate) use namespace::{Kind, Namespaces, UserMapping, lines};
 pub(crate) use process::{ProcessPlan, SeccompPlan};
 
 use crate::{Error, Result};
@@ -69,7 +70,8 @@ impl Plan {
         let namespaces = Namespaces::plan(&linux)?;
         check_namespaces(spec, &linux, &namespaces)?;
         let has_user = namespaces.has(Kind::User);
-        let mounts = mount::plan(&spec.mounts, bundle)?;
+        refuse_unsupported(&linux)?;
+        let mounts = mount::plan(&spec.mounts, bundle, has_user)?;
         let own_dev = !spec.mounts.iter().any(|mount| is_bound_dev(&mount.destination, &mount.options));
         let (devices, links) =
             if own_dev { device::plan(&linux.devices, has_user)? } else { (Vec::new(), Vec::new()) };
@@ -89,7 +91,12 @@ impl Plan {
             cgroups_path: linux.cgroups_path.clone(),
             resources: linux.resources.clone().unwrap_or_default(),
             time_offsets: time_offsets(&linux),
-            process: ProcessPlan::new(process, linux.seccomp.as_ref(), linux.personality.as_ref())?,
+            process: ProcessPlan::new(
+                process,
+                linux.seccomp.as_ref(),
+                linux.personality.as_ref(),
+                linux.memory_policy.as_ref(),
+            )?,
             namespaces,
         })
     }
@@ -175,21 +182,35 @@ fn absolute(bundle: &str, path: &str) -> String {
     if path.starts_with('/') { path.to_string() } else { format!("{}/{path}", bundle.trim_end_matches('/')) }
 }
 
+/// Each path once: covering it twice would only cost.
 fn paths(object: &str, paths: &[String]) -> Result<Vec<CString>> {
-    paths
-        .iter()
-        .map(|path| {
-            if !path.starts_with('/') {
-                return Err(Error::invalid(object, format!("{path:?} is not absolute")));
-            }
-            c_string(object, &clean(path))
-        })
-        .collect()
+    let mut once: Vec<CString> = Vec::with_capacity(paths.len());
+    for path in paths {
+        if !path.starts_with('/') {
+            return Err(Error::invalid(object, format!("{path:?} is not absolute")));
+        }
+        let path = c_string(object, &clean(path))?;
+        if !once.contains(&path) {
+            once.push(path);
+        }
+    }
+    Ok(once)
 }
 
 /// The host's `/dev` bound into the container: its nodes and links are not ours to make.
 fn is_bound_dev(destination: &str, options: &[String]) -> bool {
     clean(destination) == "/dev" && options.iter().any(|option| option == "bind" || option == "rbind")
+}
+
+/// What would be ignored is refused by name: a container must not run without what it was promised.
+fn refuse_unsupported(linux: &Linux) -> Result<()> {
+    if linux.intel_rdt.is_some() {
+        return Err(Error::unimplemented("linux.intelRdt"));
+    }
+    if !linux.net_devices.is_empty() {
+        return Err(Error::unimplemented("linux.netDevices"));
+    }
+    Ok(())
 }
 
 fn check_namespaces(spec: &Spec, linux: &Linux, namespaces: &Namespaces) -> Result<()> {
@@ -206,7 +227,6 @@ fn check_namespaces(spec: &Spec, linux: &Linux, namespaces: &Namespaces) -> Resu
     needs("domainname", !spec.domainname.is_empty(), Kind::Uts, "UTS")?;
     needs("linux.maskedPaths", !linux.masked_paths.is_empty(), Kind::Mount, "mount")?;
     needs("linux.readonlyPaths", !linux.readonly_paths.is_empty(), Kind::Mount, "mount")?;
-    needs("mounts", true, Kind::Mount, "mount")?;
     needs("linux.timeOffsets", !linux.time_offsets.is_empty(), Kind::Time, "time")?;
     let mapped = !linux.uid_mappings.is_empty() || !linux.gid_mappings.is_empty();
     needs("linux.uidMappings", mapped, Kind::User, "user")

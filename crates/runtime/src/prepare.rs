@@ -6,7 +6,8 @@
 use crate::{
     During, Error, Result,
     cgroup::{Cgroup, Entrance},
-    plan::{BindPlan, DevicePlan, Kind, MountKind, MountPlan, Plan},
+    plan::{BindPlan, DevicePlan, Kind, MountKind, MountPlan, Plan, UserMapping, lines},
+    userns,
 };
 use alloc::{
     ffi::CString,
@@ -58,9 +59,8 @@ pub(crate) enum PreparedMount {
 impl Prepared {
     pub(crate) fn new(plan: &Plan, cgroup: &Cgroup, no_pivot: bool) -> Result<Self> {
         let root = open_root(plan)?;
-        let trees = plan.mounts.iter().map(|mount| prepare_mount(mount, cgroup)).collect::<Result<_>>()?;
         let devices = plan.devices.iter().map(prepare_device).collect::<Result<_>>()?;
-        let namespaces = plan
+        let namespaces: Vec<(Kind, OwnedFd)> = plan
             .namespaces
             .joined()
             .iter()
@@ -68,7 +68,13 @@ impl Prepared {
                 tare_sys::file::open(path, OFlags::RDONLY, 0).map(|fd| (*kind, fd)).during("join namespace")
             })
             .collect::<Result<_>>()?;
-        let entrance = cgroup.entrance(None)?;
+        let user = namespaces.iter().find(|(kind, _)| *kind == Kind::User).map(|(_, fd)| fd);
+        let trees = plan
+            .mounts
+            .iter()
+            .map(|mount| prepare_mount(mount, plan, user, cgroup))
+            .collect::<Result<_>>()?;
+        let entrance = cgroup.entrance(&[])?;
         let home = if plan.process.wants_home {
             Some(home_in_tree(&root, plan.process.identity.uid)?)
         } else {
@@ -108,20 +114,32 @@ fn open_root(plan: &Plan) -> Result<OwnedFd> {
     Ok(root)
 }
 
-fn prepare_mount(mount: &MountPlan, cgroup: &Cgroup) -> Result<PreparedMount> {
+fn prepare_mount(
+    mount: &MountPlan,
+    plan: &Plan,
+    user: Option<&OwnedFd>,
+    cgroup: &Cgroup,
+) -> Result<PreparedMount> {
     match &mount.kind {
         MountKind::Filesystem(_) | MountKind::Remount(_) => Ok(PreparedMount::None),
-        MountKind::Bind(bind) => prepare_bind(bind, mount.propagation).map_err(|error| match error.errno() {
-            Some(_) => Error::new(error.kind(), "error mounting", mount.name(), error.to_string()),
-            None => error,
-        }),
+        MountKind::Bind(bind) => {
+            prepare_bind(bind, mount.propagation, plan, user).map_err(|error| match error.errno() {
+                Some(_) => Error::new(error.kind(), "error mounting", mount.name(), error.to_string()),
+                None => error,
+            })
+        }
         MountKind::Cgroup(attributes) => {
             prepare_cgroups(&mount.destination.to_string_lossy(), attributes.is_readonly(), cgroup)
         }
     }
 }
 
-fn prepare_bind(bind: &BindPlan, (propagation, for_all): (u32, bool)) -> Result<PreparedMount> {
+fn prepare_bind(
+    bind: &BindPlan,
+    (propagation, for_all): (u32, bool),
+    plan: &Plan,
+    user: Option<&OwnedFd>,
+) -> Result<PreparedMount> {
     let tree = clone_tree(&bind.source, bind.recursive).during("")?;
     let stat = rustix::fs::fstat(&tree)
         .map_err(|errno| Error::system("", tare_sys::Error::new("fstat", bind.source.as_str(), errno)))?;
@@ -138,8 +156,18 @@ fn prepare_bind(bind: &BindPlan, (propagation, for_all): (u32, bool)) -> Result<
     if !bind.attributes.is_empty() {
         set_attributes(&tree, false, &attr(bind.attributes.set, bind.attributes.clear)).during("")?;
     }
-    if let Some((recursive, uids, gids)) = &bind.idmap {
-        crate::userns::map_mount(tree.as_fd(), *recursive, uids, gids)?;
+    match (&bind.idmap, user) {
+        (Some((recursive, uids, _)), Some(user)) if uids.is_empty() => {
+            userns::map_mount_by(tree.as_fd(), *recursive, user.as_fd())?;
+        }
+        (Some((recursive, uids, _)), None) if uids.is_empty() => {
+            userns::map_mount(tree.as_fd(), *recursive, &plan.namespaces.mapping)?;
+        }
+        (Some((recursive, uids, gids)), _) => {
+            let mapping = UserMapping { uid: lines(uids), gid: lines(gids) };
+            userns::map_mount(tree.as_fd(), *recursive, &mapping)?;
+        }
+        (None, _) => {}
     }
     Ok(PreparedMount::Tree(tree, kind))
 }

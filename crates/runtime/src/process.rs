@@ -1,7 +1,7 @@
 //! A process in a container as its parent holds it, and the streams it gets.
 
 use crate::{During, Error, Result, child::Pipe};
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use tare_types::spec;
 
@@ -66,8 +66,9 @@ pub struct ExecOptions<'a> {
     pub io: Io<'a>,
     /// How many of the caller's descriptors from 3 on the process keeps (`--preserve-fds`).
     pub keep_fds: u32,
-    /// A cgroup below the container's to put it in; `None` for the container's own.
-    pub cgroup: Option<String>,
+    /// Cgroups below the container's to put it in, each `path` or (version 1) `controller[,controller]:path`; empty
+    /// for the container's own.
+    pub cgroup: Vec<String>,
     /// Whether a paused container is accepted; the process then waits for `resume`.
     pub ignore_paused: bool,
 }

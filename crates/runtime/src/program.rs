@@ -11,8 +11,8 @@ use alloc::vec::Vec;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use tare_launch::{
-    ArgumentArray, ConsoleOp, DeviceOp, FsOption, HookOp, IdentityOp, MountOp, MountSource, Op, Pointer,
-    Stage, TargetKind,
+    ArgumentArray, ConsoleOp, DeviceOp, FsOption, HookOp, IdentityOp, ListenerOp, MountOp, MountSource, Op,
+    Pointer, Stage, TargetKind,
 };
 
 /// Descriptors between parent and child.
@@ -26,9 +26,12 @@ pub(crate) struct Wires<'a> {
     pub(crate) gate: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
     pub(crate) streams: Option<[BorrowedFd<'a>; 3]>,
     pub(crate) console: Option<BorrowedFd<'a>>,
-    pub(crate) listener: Option<BorrowedFd<'a>>,
+    pub(crate) listener: Option<ListenerOp<'a>>,
     pub(crate) keep_fds: u32,
 }
+
+/// Every processor that a kernel can have.
+static ALL_PROCESSORS: [u64; 128] = [u64::MAX; 128];
 
 /// Operation data that operations borrow.
 #[derive(Debug)]
@@ -181,7 +184,10 @@ pub(crate) fn descriptors(ops: &[Op<'_>]) -> Vec<RawFd> {
             Op::Hook(hook) => add(hook.stdin),
             Op::Console(console) => add(console.socket),
             Op::Streams(streams) => streams.iter().for_each(|fd| add(*fd)),
-            Op::Seccomp(_, _, Some(fd)) => add(*fd),
+            Op::Seccomp(_, _, Some(agent)) => {
+                [agent.socket, agent.message, agent.written].into_iter().for_each(&mut add)
+            }
+            Op::ChangeRoot(Some(fd)) => add(*fd),
             _ => {}
         }
     }
@@ -201,6 +207,20 @@ pub(crate) fn keep<'a>(
     keep
 }
 
+/// Descriptors that are still used when the process is all but its program. While it waits for that it can be
+/// looked at; nothing of the host must be open in it any more.
+pub(crate) fn last_descriptors(ops: &[Op<'_>], report: &OwnedFd, wires: &Wires<'_>) -> Vec<RawFd> {
+    let at = ops.iter().position(|op| matches!(op, Op::CloseOnExecFrom(_))).unwrap_or(ops.len());
+    keep(descriptors(&ops[at..]), [report], wires)
+}
+
+/// Closes all others there instead of marking them. Those that stay are close-on-exec from their start.
+pub(crate) fn close_last<'a>(ops: &mut [Op<'a>], last: &'a [RawFd]) {
+    if let Some(op) = ops.iter_mut().find(|op| matches!(op, Op::CloseOnExecFrom(_))) {
+        *op = Op::CloseOthers(last);
+    }
+}
+
 /// What the operations of a first process are made of.
 #[derive(Debug)]
 pub(crate) struct Init<'a> {
@@ -217,22 +237,29 @@ impl<'a> Init<'a> {
         let (plan, prepared) = (self.plan, self.prepared);
         let mut ops = Vec::with_capacity(96);
         join_cgroups(&mut ops, &prepared.entrance);
+        // The caller may be bound to some processors; the container has those of its cgroup.
+        ops.push(Op::Affinity(&ALL_PROCESSORS, false));
         // The host's procfs is in reach only now.
         early_files(&mut ops, &plan.process);
-        if let Some(maps) = self.wires.maps {
-            ops.extend([Op::AwaitByte(maps), Op::BecomeRoot]);
-        }
-        for (kind, namespace) in prepared.namespaces.iter().filter(|(kind, _)| *kind != Kind::Pid) {
-            ops.push(Op::EnterNamespaces(namespace.as_fd(), kind.flag()));
-        }
-        if plan.namespaces.is_new(Kind::Cgroup) {
-            ops.push(Op::Unshare(Kind::Cgroup.flag()));
-        }
+        ops.extend(self.wires.maps.map(Op::AwaitByte));
+        // Before the ids change: procfs gives the files of a process that must not be looked at to the host's root.
         if plan.namespaces.is_new(Kind::Time) {
             ops.push(Op::Unshare(Kind::Time.flag()));
             if let Some(offsets) = &plan.time_offsets {
                 ops.push(Op::WriteFile(c"/proc/self/timens_offsets", offsets));
             }
+        }
+        if plan.namespaces.has(Kind::User) {
+            ops.push(Op::BecomeRoot);
+        }
+        // In a user namespace that existed before, the child is born with the others joined.
+        if !plan.namespaces.joins(Kind::User) {
+            for (kind, namespace) in prepared.namespaces.iter().filter(|(kind, _)| *kind != Kind::Pid) {
+                ops.push(Op::EnterNamespaces(namespace.as_fd(), kind.flag()));
+            }
+        }
+        if plan.namespaces.is_new(Kind::Cgroup) {
+            ops.push(Op::Unshare(Kind::Cgroup.flag()));
         }
         ops.extend(keyring.map(Op::NewKeyring));
         ops.push(Op::NewSession);
@@ -255,6 +282,8 @@ pub(crate) struct Join<'a> {
     pub(crate) entrance: &'a Entrance,
     /// The first process, whose namespaces are joined.
     pub(crate) container: BorrowedFd<'a>,
+    /// Its root, where the container has no mount namespace that would bring it along.
+    pub(crate) root: Option<BorrowedFd<'a>>,
     /// `CLONE_NEW*` of the kinds to join; the pid namespace is not among them.
     pub(crate) namespaces: u32,
     pub(crate) wires: &'a Wires<'a>,
@@ -264,9 +293,18 @@ impl<'a> Join<'a> {
     /// On the host: up to entering the namespaces, all in one call.
     pub(crate) fn outside(&self) -> Vec<Op<'a>> {
         let mut ops = Vec::with_capacity(40);
+        ops.extend(self.plan.affinity.0.as_ref().map(|mask| Op::Affinity(mask, true)));
         join_cgroups(&mut ops, self.entrance);
+        match &self.plan.affinity.1 {
+            Some(mask) => ops.push(Op::Affinity(mask, true)),
+            None if self.plan.affinity.0.is_none() => ops.push(Op::Affinity(&ALL_PROCESSORS, false)),
+            None => {}
+        }
         early_files(&mut ops, self.plan);
-        ops.push(Op::EnterNamespaces(self.container, self.namespaces));
+        if self.namespaces != 0 {
+            ops.push(Op::EnterNamespaces(self.container, self.namespaces));
+        }
+        ops.extend(self.root.map(|root| Op::ChangeRoot(Some(root))));
         ops
     }
 
@@ -312,16 +350,25 @@ fn root_file_system<'a>(
     wires: &Wires<'a>,
     no_pivot: bool,
 ) {
-    let change = if no_pivot { Op::MoveRoot } else { Op::PivotRoot };
-    // The host's mounts must not receive what is mounted here.
-    ops.push(Op::Propagation(plan.propagation.before));
+    let own_mounts = plan.namespaces.has(Kind::Mount);
+    let change = match (own_mounts, no_pivot) {
+        (false, _) => Op::ChangeRoot(None),
+        (true, true) => Op::MoveRoot,
+        (true, false) => Op::PivotRoot,
+    };
+    if own_mounts {
+        // The host's mounts must not receive what is mounted here.
+        ops.push(Op::Propagation(plan.propagation.before));
+    }
     // Set-up after the change of root cannot touch the host, whatever the image's links say. There are two
     // exceptions: hooks are promised the host's root, and the container's at its path; and in a user namespace
     // procfs and sysfs can be mounted only while another instance is in sight. Then it is the descriptor of the
     // root, below which everything is resolved, that keeps the set-up inside.
-    let late = plan.has_early_hooks() || plan.namespaces.is_new(Kind::User);
-    ops.push(Op::AttachRoot(prepared.root_path.as_deref()));
-    ops.extend(prepared.exposed.iter().map(|path| Op::Detach(path)));
+    let late = plan.has_early_hooks() || plan.namespaces.has(Kind::User) || !own_mounts;
+    if own_mounts {
+        ops.push(Op::AttachRoot(prepared.root_path.as_deref()));
+        ops.extend(prepared.exposed.iter().map(|path| Op::Detach(path)));
+    }
     if !late {
         ops.push(change);
     }
@@ -355,7 +402,7 @@ fn root_file_system<'a>(
     if late {
         ops.push(change);
     }
-    if plan.propagation.after != 0 {
+    if plan.propagation.after != 0 && own_mounts {
         ops.push(Op::Propagation(plan.propagation.after));
     }
     if let Some(streams) = wires.streams {
@@ -403,8 +450,10 @@ fn process_tail<'a>(
     if parts.identity.uid != 0 {
         ops.push(Op::StreamsOwner(parts.identity.uid));
     }
+    ops.extend(plan.memory_policy.as_ref().map(|(mode, nodes)| Op::MemoryPolicy(*mode, nodes)));
     // CVE-2024-21626: no descriptor of the host outlives the execve.
     ops.push(Op::CloseOnExecFrom(3 + wires.keep_fds));
+    ops.push(Op::Directory(parts.identity.cwd));
     let filter = plan.seccomp.as_ref().map(|plan| Op::Seccomp(&plan.filter, plan.flags, wires.listener));
     if plan.no_new_privileges {
         ops.push(Op::NoNewPrivileges);

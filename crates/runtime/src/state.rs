@@ -17,7 +17,10 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 use tare_sys::{Context, Errno, RootDir};
-use tare_types::{ErrorKind, Timestamp, spec::Hook};
+use tare_types::{
+    ErrorKind, Timestamp,
+    spec::{Hook, LinuxMemoryPolicy, LinuxPersonality},
+};
 
 /// Present while the first process waits for `start`: its gate.
 pub(crate) const GATE_FIFO: &str = "exec.fifo";
@@ -91,6 +94,16 @@ pub(crate) struct Extension {
     pub(crate) namespaces: Vec<String>,
     /// The first process's root is its own: setgroups(2) is denied where this says so.
     pub(crate) deny_setgroups: bool,
+    /// Of the container, for processes that join.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) personality: Option<LinuxPersonality>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_policy: Option<LinuxMemoryPolicy>,
+    /// The seccomp agent: its socket, and the text for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) listener: Option<(String, String)>,
+    /// Milliseconds that `startContainer` hooks may take.
+    pub(crate) start_limit: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) poststart: Vec<Hook>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -1,15 +1,13 @@
 //! Maps of user namespaces, and user namespaces that only carry a map.
 
 use crate::{During, Error, Result, child::Pipe, plan::UserMapping};
-use alloc::{format, string::String};
-use core::fmt::Write;
+use alloc::format;
 use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd},
     fs::OFlags,
 };
 use tare_launch::{CloneRequest, Op, Program};
 use tare_sys::mount::{MountAttr, set_attributes};
-use tare_types::spec::LinuxIdMapping;
 
 const NEWUSER: u64 = 0x1000_0000;
 const MOUNT_ATTR_IDMAP: u64 = 0x10_0000;
@@ -24,14 +22,16 @@ pub(crate) fn write_maps(pid: i32, mapping: &UserMapping) -> Result<()> {
     write("gid_map", &mapping.gid)
 }
 
+/// Gives a detached mount the id map of a user namespace.
+pub(crate) fn map_mount_by(tree: BorrowedFd<'_>, recursive: bool, namespace: BorrowedFd<'_>) -> Result<()> {
+    let attr =
+        MountAttr { set: MOUNT_ATTR_IDMAP, userns_fd: namespace.as_raw_fd() as u64, ..MountAttr::default() };
+    set_attributes(tree, recursive, &attr).during("map ids of a mount")
+}
+
 /// Gives a detached mount an id map. The kernel takes the map from a user namespace, which a short-lived
 /// child provides.
-pub(crate) fn map_mount(
-    tree: BorrowedFd<'_>,
-    recursive: bool,
-    uids: &[LinuxIdMapping],
-    gids: &[LinuxIdMapping],
-) -> Result<()> {
+pub(crate) fn map_mount(tree: BorrowedFd<'_>, recursive: bool, mapping: &UserMapping) -> Result<()> {
     let wait = Pipe::new()?;
     let report = Pipe::new()?;
     let ops = [Op::AwaitByte(wait.read.as_fd())];
@@ -39,29 +39,15 @@ pub(crate) fn map_mount(
     let request = CloneRequest { namespaces: NEWUSER, cgroup: None };
     let holder = tare_launch::spawn(&request, &program)
         .map_err(|errno| Error::system("map ids of a mount", tare_sys::Error::new("clone3", "", errno)))?;
-    let mapped = write_maps(holder.pid, &UserMapping { uid: lines(uids), gid: lines(gids) }).and_then(|()| {
+    let mapped = write_maps(holder.pid, mapping).and_then(|()| {
         let path = format!("/proc/{}/ns/user", holder.pid);
         let namespace = tare_sys::file::open(&path, OFlags::RDONLY, 0).during("map ids of a mount")?;
-        let attr = MountAttr {
-            set: MOUNT_ATTR_IDMAP,
-            userns_fd: namespace.as_raw_fd() as u64,
-            ..MountAttr::default()
-        };
-        set_attributes(tree, recursive, &attr).during("map ids of a mount")
+        map_mount_by(tree, recursive, namespace.as_fd())
     });
     // The child ends at the end of file.
     drop(wait);
     let reaped = tare_sys::process::send_signal(holder.pidfd.as_fd(), 9)
-        .and_then(|()| tare_sys::process::reap(holder.pidfd.as_fd()))
+        .and_then(|()| tare_sys::process::reap_within(holder.pidfd.as_fd(), crate::child::KILL_LIMIT))
         .during("map ids of a mount");
     mapped.and(reaped.map(drop))
-}
-
-fn lines(mappings: &[LinuxIdMapping]) -> String {
-    let mut text = String::new();
-    for mapping in mappings {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{} {} {}", mapping.container_id, mapping.host_id, mapping.size);
-    }
-    text
 }

@@ -220,7 +220,7 @@ impl Shim {
             process: &spec,
             io: stdio.io(),
             keep_fds: 0,
-            cgroup: None,
+            cgroup: Vec::new(),
             ignore_paused: false,
         };
         let made = container.runtime().exec(&options);

@@ -46,6 +46,25 @@ pub fn has_ended(pidfd: BorrowedFd<'_>, milliseconds: u64) -> Result<bool> {
     Ok(ready > 0)
 }
 
+/// As [`reap`] for a child that ends soon, because it was killed or has closed its end of a pipe.
+///
+/// # Errors
+/// ETIMEDOUT when it is still there after `milliseconds`: it hangs in the kernel; else [`reap`]'s.
+pub fn reap_within(pidfd: BorrowedFd<'_>, milliseconds: u64) -> Result<WaitIdStatus> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    if let Ok(Some(status)) = rustix::process::waitid(WaitId::PidFd(pidfd), options) {
+        return Ok(status);
+    }
+    if !has_ended(pidfd, milliseconds)? {
+        return Err(Error::new(
+            "waitid",
+            format!("a child that did not end within {milliseconds} ms"),
+            Errno::TIMEDOUT,
+        ));
+    }
+    reap(pidfd)
+}
+
 /// Waits for a child and reaps it.
 ///
 /// # Errors

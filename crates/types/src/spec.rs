@@ -12,9 +12,12 @@ mod seccomp;
 mod state;
 
 pub use linux::{
-    Linux, LinuxDevice, LinuxIdMapping, LinuxIntelRdt, LinuxNamespace, LinuxPersonality, LinuxTimeOffset,
+    Linux, LinuxDevice, LinuxIdMapping, LinuxIntelRdt, LinuxMemoryPolicy, LinuxNamespace, LinuxNetDevice,
+    LinuxPersonality, LinuxTimeOffset,
 };
-pub use process::{ConsoleSize, LinuxCapabilities, LinuxIoPriority, PosixRlimit, Process, Scheduler, User};
+pub use process::{
+    ConsoleSize, CpuAffinity, LinuxCapabilities, LinuxIoPriority, PosixRlimit, Process, Scheduler, User,
+};
 pub use resources::{
     LinuxBlockIo, LinuxCpu, LinuxDeviceCgroup, LinuxHugepageLimit, LinuxInterfacePriority, LinuxMemory,
     LinuxNetwork, LinuxPids, LinuxRdma, LinuxResources, LinuxThrottleDevice, LinuxWeightDevice,

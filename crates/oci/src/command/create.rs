@@ -40,7 +40,7 @@ pub(crate) fn create(context: &Context<'_>, arguments: &Arguments) -> Outcome {
     let created =
         job.create(io.as_ref().map_or(Io::Inherit, |socket| Io::ConsoleSocket(socket.as_fd())), Gate::Fifo);
     let (mut container, process) = created.map_err(|failure| failure.prefixed("tare-oci create failed"))?;
-    job.write_pid(&mut container, &process)?;
+    job.announce(&mut container, &process)?;
     Ok(0)
 }
 
@@ -55,7 +55,7 @@ fn run_detached(job: &Job<'_>) -> Outcome {
     let io = job.detached_io(true)?;
     let io = io.as_ref().map_or(Io::Inherit, |socket| Io::ConsoleSocket(socket.as_fd()));
     let (mut container, process) = job.create(io, Gate::Pipe)?;
-    job.write_pid(&mut container, &process)?;
+    job.announce(&mut container, &process)?;
     job.start(&mut container, &process)?;
     Ok(0)
 }
@@ -67,9 +67,13 @@ fn run_foreground(job: &Job<'_>) -> Outcome {
     let terminal = job.spec.process.as_ref().is_some_and(|process| process.terminal);
     let (mut container, mut process) =
         job.create(if terminal { Io::Console } else { Io::Inherit }, Gate::Pipe)?;
-    job.write_pid(&mut container, &process)?;
+    job.announce(&mut container, &process)?;
     let console = process.console.take().map(Console::attach).transpose()?;
-    job.start(&mut container, &process)?;
+    if let Err(failure) = job.start(&mut container, &process) {
+        // What a hook has said on the terminal is often the reason.
+        console.iter().for_each(Console::drain);
+        return Err(failure);
+    }
     let code = foreground::accompany(&process, console, &signals)?;
     if !job.arguments.has("keep") {
         container.delete(true)?;
@@ -93,6 +97,9 @@ impl<'a> Job<'a> {
         foreground::prepare_process()?;
         let bundle = bundle::absolute(arguments.value("bundle").unwrap_or("."))?;
         let mut spec = bundle::load(&bundle)?;
+        if let Some(process) = &spec.process {
+            tell_ambient(context, process);
+        }
         let keep_fds = keep_fds(context, arguments)?;
         // Socket activation (sd_listen_fds(3)): the descriptors keep their numbers, the process is number 1.
         if let (Some(count), Some(process)) = (context.variable("LISTEN_FDS"), spec.process.as_mut()) {
@@ -131,13 +138,13 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Writes the pid file; a container nobody can be told about is taken back.
-    fn write_pid(&self, container: &mut Container, process: &Process) -> Result<(), Failure> {
-        let Some(path) = self.arguments.value("pid-file") else { return Ok(()) };
-        bundle::write_pid_file(path, process.pid).map_err(|text| {
-            self.take_back(container, process);
-            Failure::from(text)
-        })
+    /// Sends the pidfd and writes the pid file; a container nobody can be told about is taken back.
+    fn announce(&self, container: &mut Container, process: &Process) -> Result<(), Failure> {
+        let file = self.arguments.value("pid-file");
+        let told = send_pidfd(self.arguments, process).and_then(|()| {
+            file.map_or(Ok(()), |path| bundle::write_pid_file(path, process.pid)).map_err(Failure::from)
+        });
+        told.inspect_err(|_| self.take_back(container, process))
     }
 
     fn start(&self, container: &mut Container, process: &Process) -> Result<(), Failure> {
@@ -152,6 +159,25 @@ impl<'a> Job<'a> {
         let _ = container.kill(9);
         let _ = process.wait();
         let _ = container.delete(true);
+    }
+}
+
+/// `--pidfd-socket`: hands out a descriptor of the process.
+pub(crate) fn send_pidfd(arguments: &Arguments, process: &Process) -> Result<(), Failure> {
+    let Some(path) = arguments.value("pidfd-socket").filter(|path| !path.is_empty()) else { return Ok(()) };
+    let socket = tare_sys::socket::connect(path)?;
+    Ok(tare_sys::socket::send_fd(&socket, b"pidfd", process.pidfd.as_fd())?)
+}
+
+/// The kernel makes a capability ambient only if it is permitted and inheritable too; others are left out. Many
+/// callers ask for more, so that this is no warning.
+pub(crate) fn tell_ambient(context: &Context<'_>, process: &tare_types::spec::Process) {
+    let Some(sets) = &process.capabilities else { return };
+    for name in &sets.ambient {
+        if !(sets.permitted.contains(name) && sets.inheritable.contains(name)) {
+            let reason = "it is not permitted and inheritable";
+            context.log.debug(&format!("can't raise ambient capability {name}: {reason}"));
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use tare_runtime::Container;
 use tare_types::spec::ContainerStatus;
 
 pub(crate) static FLAGS: Flags =
-    Flags { values: &["interval"], switches: &["stats", "help"], short: &[], stop_after: None };
+    Flags { values: &["interval"], switches: &["stats", "help"], short: &[("h", "help")], stop_after: None };
 
 /// A line of the output.
 #[derive(Serialize)]

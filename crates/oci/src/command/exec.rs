@@ -1,6 +1,10 @@
 //! `exec`.
 
-use super::{Failure, Outcome, create::keep_fds, id};
+use super::{
+    Failure, Outcome,
+    create::{keep_fds, send_pidfd, tell_ambient},
+    id,
+};
 use crate::{
     Context,
     arguments::{Arguments, Flags},
@@ -56,6 +60,7 @@ fn execute(context: &Context<'_>, arguments: &Arguments) -> Outcome {
     foreground::prepare_process()?;
     let container = context.runtime().load(id)?;
     let process = process(&container, arguments)?;
+    tell_ambient(context, &process);
     let detach = arguments.has("detach");
     let socket = arguments.value("console-socket").filter(|path| !path.is_empty());
     let socket = match (detach && process.terminal, socket) {
@@ -77,7 +82,7 @@ fn execute(context: &Context<'_>, arguments: &Arguments) -> Outcome {
         process: &process,
         io,
         keep_fds: keep_fds(context, arguments)?,
-        cgroup: arguments.value("cgroup").map(ToString::to_string),
+        cgroup: arguments.values("cgroup").map(ToString::to_string).collect(),
         ignore_paused: arguments.has("ignore-paused"),
     })?;
     if let Some(path) = arguments.value("pid-file") {
@@ -86,6 +91,9 @@ fn execute(context: &Context<'_>, arguments: &Arguments) -> Outcome {
             let _ = tare_sys::process::send_signal(started.pidfd.as_fd(), 9);
         })?;
     }
+    send_pidfd(arguments, &started).inspect_err(|_| {
+        let _ = tare_sys::process::send_signal(started.pidfd.as_fd(), 9);
+    })?;
     let Some(signals) = signals else { return Ok(0) };
     let console = started.console.take().map(Console::attach).transpose()?;
     foreground::accompany(&started, console, &signals)
@@ -123,6 +131,10 @@ fn process(container: &Container, arguments: &Arguments) -> Result<Process, Fail
         let sets = process.capabilities.get_or_insert_with(LinuxCapabilities::default);
         for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
             set.extend(added.iter().cloned());
+        }
+        // Ambient is possible only for what is inheritable; whoever has nothing inheritable wants nothing ambient.
+        if !sets.inheritable.is_empty() {
+            sets.ambient.extend(added);
         }
     }
     if let Some(user) = arguments.value("user") {

@@ -19,8 +19,12 @@ pub(crate) static LIST: Flags = Flags {
     stop_after: None,
 };
 
-pub(crate) static PS: Flags =
-    Flags { values: &["format"], switches: &["help"], short: &[("f", "format")], stop_after: Some(0) };
+pub(crate) static PS: Flags = Flags {
+    values: &["format"],
+    switches: &["help"],
+    short: &[("f", "format"), ("h", "help")],
+    stop_after: Some(0),
+};
 
 /// Owner of the states: the directory's, and so far always the caller's.
 fn owner() -> &'static str {
@@ -29,6 +33,10 @@ fn owner() -> &'static str {
 
 pub(crate) fn list(context: &Context<'_>, arguments: &Arguments) -> Outcome {
     let runtime = context.runtime();
+    if context.root_is_given {
+        // A directory that somebody named must be there; the usual one is made with the first container.
+        tare_sys::file::open(&context.root, rustix::fs::OFlags::PATH, 0)?;
+    }
     let mut documents = Vec::new();
     for id in runtime.list()? {
         if arguments.has("quiet") {

@@ -32,7 +32,7 @@ pub(crate) static FLAGS: Flags = Flags {
         "mem-bw-schema",
     ],
     switches: &["help"],
-    short: &[("r", "resources")],
+    short: &[("r", "resources"), ("h", "help")],
     stop_after: None,
 };
 

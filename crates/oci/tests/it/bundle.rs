@@ -53,8 +53,10 @@ impl Bundle {
         let bin = path.join("rootfs/bin");
         fs::create_dir_all(&bin).unwrap();
         fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
-        for applet in ["sh", "cat", "id", "sleep", "ls", "echo", "tty", "true", "readlink", "dd", "basename"]
-        {
+        for applet in [
+            "sh", "cat", "id", "sleep", "ls", "echo", "tty", "true", "readlink", "dd", "basename", "kill",
+            "test",
+        ] {
             symlink("busybox", bin.join(applet)).unwrap();
         }
         fs::write(path.join("rootfs/data"), "").unwrap();

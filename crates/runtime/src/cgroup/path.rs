@@ -42,9 +42,31 @@ pub(super) fn resolve(mounts: &Mounts, options: &CgroupOptions<'_>) -> Result<BT
     }
 }
 
+/// Directories under the container's own by controller: `path` is for all, `cpu,cpuacct:path` for some.
+pub(super) fn places<'a>(
+    below: &'a [String],
+    paths: &'a BTreeMap<String, String>,
+) -> Result<BTreeMap<&'a str, String>> {
+    let mut places = BTreeMap::new();
+    for entry in below {
+        let Some((controllers, place)) = entry.split_once(':') else {
+            let place = self::below(entry)?;
+            places.extend(paths.keys().map(|controller| (controller.as_str(), place.clone())));
+            continue;
+        };
+        for controller in controllers.split(',') {
+            let found = paths.keys().find(|known| {
+                !known.is_empty() && (*known == controller || known.strip_prefix("name=") == Some(controller))
+            });
+            let unknown = || Error::invalid(format!("unknown controller {controller:?} in {entry:?}"), "");
+            places.insert(found.ok_or_else(unknown)?.as_str(), self::below(place)?);
+        }
+    }
+    Ok(places)
+}
+
 /// Checks a directory name under the container's own; empty or `/name`.
-pub(super) fn below(name: Option<&str>) -> Result<String> {
-    let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(String::new()) };
+pub(super) fn below(name: &str) -> Result<String> {
     if name.split('/').any(|part| part == "..") || name.contains('\0') {
         return Err(Error::invalid("bad sub cgroup path", format!("{name} is not a sub cgroup path")));
     }
@@ -89,9 +111,26 @@ mod tests {
         {
             assert_eq!(clean(given), expected, "{given}");
         }
-        assert_eq!(below(Some("x/y")).unwrap(), "/x/y");
-        assert_eq!(below(Some("/")).unwrap(), "");
-        assert!(below(Some("../y")).is_err());
+        assert_eq!(below("x/y").unwrap(), "/x/y");
+        assert_eq!(below("/").unwrap(), "");
+        assert!(below("../y").is_err());
+    }
+
+    #[test]
+    fn places_by_controller() {
+        let paths = ["cpu", "cpuacct", "memory", "name=systemd"];
+        let paths = paths.into_iter().map(|name| (name.to_string(), "/x".to_string())).collect();
+        let of = |entries: &[&str]| {
+            let entries: Vec<String> = entries.iter().map(ToString::to_string).collect();
+            places(&entries, &paths).map(|found| {
+                found.into_iter().map(|(name, place)| format!("{name}{place}")).collect::<Vec<_>>().join(" ")
+            })
+        };
+        assert_eq!(of(&[]).unwrap(), "");
+        assert_eq!(of(&["cpu,cpuacct:a", "systemd:/b"]).unwrap(), "cpu/a cpuacct/a name=systemd/b");
+        assert_eq!(of(&["a", "memory:b"]).unwrap(), "cpu/a cpuacct/a memory/b name=systemd/a");
+        assert!(of(&["other:a"]).unwrap_err().to_string().contains("unknown controller"));
+        assert!(of(&["cpu:../a"]).is_err());
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(crate) struct BindPlan {
     pub(crate) attributes: Attributes,
     /// For the mount and all below it.
     pub(crate) recursive_attributes: Attributes,
-    /// Whether for all below, user ids, group ids.
+    /// Whether for all below, user ids, group ids; without ids the map is that of the container's user namespace.
     pub(crate) idmap: Option<(bool, Vec<LinuxIdMapping>, Vec<LinuxIdMapping>)>,
 }
 
@@ -59,11 +59,11 @@ pub(crate) struct FilesystemPlan {
     pub(crate) copy_up: bool,
 }
 
-pub(crate) fn plan(mounts: &[Mount], bundle: &str) -> Result<Vec<MountPlan>> {
-    mounts.iter().map(|mount| plan_one(mount, bundle)).collect()
+pub(crate) fn plan(mounts: &[Mount], bundle: &str, has_user: bool) -> Result<Vec<MountPlan>> {
+    mounts.iter().map(|mount| plan_one(mount, bundle, has_user)).collect()
 }
 
-fn plan_one(mount: &Mount, bundle: &str) -> Result<MountPlan> {
+fn plan_one(mount: &Mount, bundle: &str, has_user: bool) -> Result<MountPlan> {
     let object = || format!("mount {:?}", mount.destination);
     if mount.destination.is_empty() {
         return Err(Error::invalid("mounts", "a destination is empty"));
@@ -81,7 +81,7 @@ fn plan_one(mount: &Mount, bundle: &str) -> Result<MountPlan> {
     let kind = if options.remount {
         MountKind::Remount(options.attributes)
     } else if is_bind {
-        MountKind::Bind(bind(mount, &options, bundle)?)
+        MountKind::Bind(bind(mount, &options, bundle, has_user)?)
     } else if mount.kind == "cgroup" || mount.kind == "cgroup2" {
         MountKind::Cgroup(options.attributes)
     } else {
@@ -90,7 +90,7 @@ fn plan_one(mount: &Mount, bundle: &str) -> Result<MountPlan> {
     Ok(MountPlan { destination: c_string(&object(), &destination)?, kind, propagation, readonly_later })
 }
 
-fn bind(mount: &Mount, options: &Options, bundle: &str) -> Result<BindPlan> {
+fn bind(mount: &Mount, options: &Options, bundle: &str, has_user: bool) -> Result<BindPlan> {
     let object = || format!("mount {:?}", mount.destination);
     if mount.source.is_empty() {
         return Err(Error::invalid(object(), "a bind mount needs a source"));
@@ -102,7 +102,8 @@ fn bind(mount: &Mount, options: &Options, bundle: &str) -> Result<BindPlan> {
     let idmap = match options.idmap {
         None if !mapped => None,
         recursive => {
-            if mount.uid_mappings.is_empty() || mount.gid_mappings.is_empty() {
+            let half = mount.uid_mappings.is_empty() != mount.gid_mappings.is_empty();
+            if half || (!mapped && !has_user) {
                 return Err(Error::invalid(object(), "idmap needs uidMappings and gidMappings"));
             }
             let recursive = recursive.unwrap_or(false);

@@ -136,6 +136,11 @@ impl Namespaces {
         self.new.contains(&kind)
     }
 
+    /// Whether one that exists is joined.
+    pub(crate) fn joins(&self, kind: Kind) -> bool {
+        self.joined.iter().any(|(joined, _)| *joined == kind)
+    }
+
     /// Those to join, the user namespace last.
     pub(crate) fn joined(&self) -> &[(Kind, String)] {
         &self.joined
@@ -154,7 +159,8 @@ impl Namespaces {
     }
 }
 
-fn lines(mappings: &[LinuxIdMapping]) -> String {
+/// A map in the kernel's text form.
+pub(crate) fn lines(mappings: &[LinuxIdMapping]) -> String {
     let mut text = String::new();
     for mapping in mappings {
         // Writing to a String cannot fail.

@@ -14,7 +14,8 @@ use rustix::{
 };
 use tare_launch::{SockFilter, WindowSize};
 use tare_types::spec::{
-    LinuxCapabilities, LinuxIoPriority, LinuxPersonality, LinuxSeccomp, PosixRlimit, Process, Scheduler,
+    LinuxCapabilities, LinuxIoPriority, LinuxMemoryPolicy, LinuxPersonality, LinuxSeccomp, PosixRlimit,
+    Process, Scheduler,
 };
 
 /// A process as it will be started.
@@ -34,6 +35,9 @@ pub(crate) struct ProcessPlan {
     pub(crate) personality: Option<u32>,
     pub(crate) scheduler: Option<Vec<u8>>,
     pub(crate) io_priority: Option<u32>,
+    pub(crate) memory_policy: Option<(u32, Vec<u64>)>,
+    /// Of a process that joins: before it enters the cgroup, and when its program starts.
+    pub(crate) affinity: (Option<Vec<u64>>, Option<Vec<u64>>),
     pub(crate) seccomp: Option<SeccompPlan>,
     pub(crate) apparmor: Option<String>,
     /// `HOME` is not in the environment: it is looked up in the container's `/etc/passwd`.
@@ -68,6 +72,7 @@ impl ProcessPlan {
         process: &Process,
         profile: Option<&LinuxSeccomp>,
         personality: Option<&LinuxPersonality>,
+        memory_policy: Option<&LinuxMemoryPolicy>,
     ) -> Result<Self> {
         let name = process.args.first().filter(|name| !name.is_empty());
         let name = name.ok_or_else(|| Error::invalid("process.args", "args must not be empty"))?;
@@ -78,9 +83,14 @@ impl ProcessPlan {
             ));
         }
         let size = process.console_size.filter(|_| process.terminal);
+        let environment = environment(&process.env);
         Ok(Self {
             arguments: strings("process.args", &process.args)?,
-            environment: strings("process.env", &process.env)?,
+            wants_home: !environment.iter().any(|entry| entry.starts_with("HOME=")),
+            environment: environment
+                .into_iter()
+                .map(|text| c_string("process.env", text))
+                .collect::<Result<_>>()?,
             candidates: candidates(name, &process.env)?,
             terminal: process.terminal,
             window: size.map(|size| WindowSize { rows: clamp(size.height), columns: clamp(size.width) }),
@@ -94,7 +104,8 @@ impl ProcessPlan {
             io_priority: process.io_priority.as_ref().map(io_priority).transpose()?,
             seccomp: profile.map(SeccompPlan::compile).transpose()?.flatten(),
             apparmor: (!process.apparmor_profile.is_empty()).then(|| process.apparmor_profile.clone()),
-            wants_home: !process.env.iter().any(|entry| entry.starts_with("HOME=")),
+            memory_policy: memory_policy.map(super::memory::policy).transpose()?,
+            affinity: affinity(process)?,
         })
     }
 }
@@ -147,6 +158,30 @@ fn mask(names: &[String]) -> u64 {
 
 fn strings(object: &str, texts: &[String]) -> Result<Vec<CString>> {
     texts.iter().map(|text| c_string(object, text)).collect()
+}
+
+/// Each variable once, with the value that it was given last; an empty `HOME` counts as none (as in runc).
+fn environment(entries: &[String]) -> Vec<&str> {
+    let name = |entry: &str| entry.split_once('=').map_or(entry.len(), |(name, _)| name.len());
+    let last = |(index, entry): &(usize, &String)| {
+        let name = &entry[..name(entry)];
+        !entries[index + 1..]
+            .iter()
+            .any(|later| later.get(..name.len()) == Some(name) && later[name.len()..].starts_with('='))
+    };
+    let once = entries.iter().enumerate().filter(last).map(|(_, entry)| entry.as_str());
+    once.filter(|entry| *entry != "HOME=").collect()
+}
+
+type Masks = (Option<Vec<u64>>, Option<Vec<u64>>);
+
+fn affinity(process: &Process) -> Result<Masks> {
+    let Some(lists) = &process.exec_cpu_affinity else { return Ok((None, None)) };
+    let mask = |list: &String| {
+        let mask = || super::memory::mask("process.execCPUAffinity", list);
+        (!list.is_empty()).then(mask).transpose()
+    };
+    Ok((mask(&lists.initial)?, mask(&lists.last)?))
 }
 
 fn clamp(size: u32) -> u16 {

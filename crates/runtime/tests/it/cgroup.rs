@@ -249,7 +249,7 @@ fn a_frozen_cgroup_is_refused() {
 fn a_task_enters_by_writing_zero() {
     let Some(mounts) = v1() else { return };
     let fixture = Fixture::new(&mounts, "enter", &LinuxResources::default());
-    let Entrance::Tasks(tasks) = fixture.cgroup.entrance(None).unwrap() else { panic!("version 1") };
+    let Entrance::Tasks(tasks) = fixture.cgroup.entrance(&[]).unwrap() else { panic!("version 1") };
     assert_eq!(tasks.len(), mount_count(&mounts));
     let inside = std::thread::spawn(move || {
         for task in &tasks {
@@ -259,7 +259,7 @@ fn a_task_enters_by_writing_zero() {
     });
     let text = inside.join().unwrap();
     assert_eq!(text.matches("-enter/a/b").count(), mount_count(&mounts), "{text}");
-    let escape = fixture.cgroup.entrance(Some("../../x")).unwrap_err();
+    let escape = fixture.cgroup.entrance(&["../../x".into()]).unwrap_err();
     assert!(escape.to_string().contains("bad sub cgroup path"), "{escape}");
 }
 
@@ -378,7 +378,7 @@ fn devices_are_limited_in_both_versions() {
 fn version_2_gives_a_directory_and_has_no_v1_only_files() {
     let Some(mounts) = v2() else { return };
     let fixture = Fixture::new(&mounts, "two", &LinuxResources::default());
-    assert!(matches!(fixture.cgroup.entrance(None).unwrap(), Entrance::Directory(_)));
+    assert!(matches!(fixture.cgroup.entrance(&[]).unwrap(), Entrance::Directory(_)));
     let unified = |name: &str| LinuxResources {
         unified: [(name.to_string(), "1".to_string())].into(),
         ..LinuxResources::default()

@@ -13,7 +13,7 @@ use tare_types::{
 };
 
 /// A container whose program sleeps, created and started.
-fn sleeping(bundle: &Bundle, gate: Gate) -> (tare_runtime::Container, tare_runtime::Process) {
+pub(crate) fn sleeping(bundle: &Bundle, gate: Gate) -> (tare_runtime::Container, tare_runtime::Process) {
     let spec = bundle.spec("exec sleep 1000", |_| {});
     let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null").unwrap();
     let null = null.as_fd();
@@ -23,11 +23,14 @@ fn sleeping(bundle: &Bundle, gate: Gate) -> (tare_runtime::Container, tare_runti
     (container, process)
 }
 
-fn exec(container: &tare_runtime::Container, process: &Process) -> tare_runtime::Result<(Exit, String)> {
+pub(crate) fn exec(
+    container: &tare_runtime::Container,
+    process: &Process,
+) -> tare_runtime::Result<(Exit, String)> {
     let (mut read, write) = std::io::pipe().unwrap();
     let null = fs::File::open("/dev/null").unwrap();
     let io = Io::Streams { stdin: null.as_fd(), stdout: write.as_fd(), stderr: write.as_fd() };
-    let options = ExecOptions { process, io, keep_fds: 0, cgroup: None, ignore_paused: false };
+    let options = ExecOptions { process, io, keep_fds: 0, cgroup: Vec::new(), ignore_paused: false };
     let started = container.exec(&options)?;
     drop(write);
     let mut text = String::new();
@@ -35,7 +38,7 @@ fn exec(container: &tare_runtime::Container, process: &Process) -> tare_runtime:
     Ok((started.wait().unwrap(), text))
 }
 
-fn shell(bundle: &Bundle, script: &str) -> Process {
+pub(crate) fn shell(bundle: &Bundle, script: &str) -> Process {
     bundle.spec(script, |_| {}).process.unwrap()
 }
 

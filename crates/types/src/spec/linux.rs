@@ -73,6 +73,39 @@ pub struct Linux {
         deserialize_with = "null_as_default"
     )]
     pub time_offsets: BTreeMap<String, LinuxTimeOffset>,
+    /// set_mempolicy(2).
+    #[serde(rename = "memoryPolicy", skip_serializing_if = "Option::is_none")]
+    pub memory_policy: Option<LinuxMemoryPolicy>,
+    /// Network devices of the runtime's namespace that move into the container's, by name.
+    #[serde(
+        rename = "netDevices",
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub net_devices: BTreeMap<String, LinuxNetDevice>,
+}
+
+/// NUMA memory policy of the container's processes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LinuxMemoryPolicy {
+    /// `MPOL_*`.
+    pub mode: String,
+    /// List of nodes, `0-3,7`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub nodes: String,
+    /// `MPOL_F_*`.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
+    pub flags: Vec<String>,
+}
+
+/// A network device in the container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LinuxNetDevice {
+    /// Its name there; empty to keep it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
 }
 
 /// One namespace.

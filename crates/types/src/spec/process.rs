@@ -51,6 +51,21 @@ pub struct Process {
     /// ioprio_set(2).
     #[serde(rename = "ioPriority", skip_serializing_if = "Option::is_none")]
     pub io_priority: Option<LinuxIoPriority>,
+    /// Processors of a process that joins a container.
+    #[serde(rename = "execCPUAffinity", skip_serializing_if = "Option::is_none")]
+    pub exec_cpu_affinity: Option<CpuAffinity>,
+}
+
+/// Lists of processors, `0-3,7`; empty to leave them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CpuAffinity {
+    /// While the process is set up, before it enters the cgroup.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub initial: String,
+    /// When its program starts.
+    #[serde(rename = "final", skip_serializing_if = "String::is_empty")]
+    pub last: String,
 }
 
 /// Size of a terminal in characters.

@@ -64,7 +64,8 @@ fn memory(engine: &Engine) {
 
 fn identity(engine: &Engine) {
     let flags = ["--user=1000:42", "--cap-drop=ALL", "--cap-add=NET_BIND_SERVICE", "--pids-limit=21"];
-    let script = "id -u; id -g; grep -E '^(CapBnd|Seccomp):' /proc/self/status; cat /sys/fs/cgroup/pids/pids.max";
+    let script =
+        "id -u; id -g; grep -E '^(CapBnd|Seccomp):' /proc/self/status; cat /sys/fs/cgroup/pids/pids.max";
     let said = engine.script(&flags, script);
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines, ["1000", "42", "CapBnd:\t0000000000000400", "Seccomp:\t2", "21"]);
@@ -99,7 +100,8 @@ fn life(engine: &Engine) {
 }
 
 fn limits(engine: &Engine) {
-    let flags = ["--cpus=0.5", "--cpu-shares=512", "--cpuset-cpus=0", "--memory=32m", "--memory-reservation=16m"];
+    let flags =
+        ["--cpus=0.5", "--cpu-shares=512", "--cpuset-cpus=0", "--memory=32m", "--memory-reservation=16m"];
     let script = "cd /sys/fs/cgroup; cat cpu/cpu.cfs_quota_us cpu/cpu.shares cpuset/cpuset.cpus \
                   memory/memory.soft_limit_in_bytes";
     assert_eq!(engine.script(&flags, script), "50000\n512\n0\n16777216");
@@ -115,7 +117,10 @@ fn limits(engine: &Engine) {
 fn users(engine: &Engine) {
     assert_eq!(engine.script(&["--user=user"], "id -u; id -g; echo $HOME"), "1000\n1000\n/tmp");
     let groups = engine.script(&["--user=1000", "--group-add=42", "--group-add=77"], "id -G");
-    assert!(groups.split(' ').any(|group| group == "42") && groups.split(' ').any(|group| group == "77"), "{groups}");
+    assert!(
+        groups.split(' ').any(|group| group == "42") && groups.split(' ').any(|group| group == "77"),
+        "{groups}"
+    );
     let output = engine.run(&["--user=nobody-here"], &["id"]);
     assert!(!output.status.success(), "{output:?}");
 }
@@ -123,7 +128,10 @@ fn users(engine: &Engine) {
 fn capabilities(engine: &Engine) {
     let effective = "grep CapEff /proc/self/status";
     assert_eq!(engine.script(&["--cap-drop=ALL"], effective), "CapEff:\t0000000000000000");
-    assert_eq!(engine.script(&["--cap-drop=ALL", "--cap-add=SYS_ADMIN"], effective), "CapEff:\t0000000000200000");
+    assert_eq!(
+        engine.script(&["--cap-drop=ALL", "--cap-add=SYS_ADMIN"], effective),
+        "CapEff:\t0000000000200000"
+    );
     let inheritable = engine.script(&[], "grep CapInh /proc/self/status");
     assert_eq!(inheritable, "CapInh:\t0000000000000000");
     let script = "grep NoNewPrivs /proc/self/status";
@@ -141,7 +149,8 @@ fn seccomp(engine: &Engine) {
         [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]}"#;
     fs::write(&profile, refuse).unwrap();
     let option = format!("--security-opt=seccomp={profile}");
-    let said = engine.script(&[&option], "mkdir /tmp/x 2>&1; touch /tmp/y && grep Seccomp: /proc/self/status");
+    let said =
+        engine.script(&[&option], "mkdir /tmp/x 2>&1; touch /tmp/y && grep Seccomp: /proc/self/status");
     assert!(said.contains("No space left on device") && said.ends_with("Seccomp:\t2"), "{said}");
 }
 
@@ -149,7 +158,10 @@ fn named_volumes(engine: &Engine) {
     engine.script(&["-v", "smoke:/data"], "echo one > /data/file");
     assert_eq!(engine.script(&["-v", "smoke:/data"], "cat /data/file"), "one");
     engine.ok(&["volume", "rm", "smoke"]);
-    assert_eq!(engine.script(&["--mount=type=tmpfs,destination=/data"], "grep -c ' /data tmpfs ' /proc/mounts"), "1");
+    assert_eq!(
+        engine.script(&["--mount=type=tmpfs,destination=/data"], "grep -c ' /data tmpfs ' /proc/mounts"),
+        "1"
+    );
 }
 
 fn signals(engine: &Engine) {
@@ -173,7 +185,9 @@ fn exec_more(engine: &Engine) {
     assert_eq!(engine.ok(&["exec", "box", "grep", "Seccomp:", "/proc/self/status"]), "Seccomp:\t2");
     assert!(engine.ok(&["exec", "-t", "box", "tty"]).starts_with("/dev/pts/"));
     engine.ok(&["exec", "-d", "box", "touch", "/tmp/made"]);
-    engine.until("the detached exec has run", || engine.client(&["exec", "box", "stat", "/tmp/made"]).status.success());
+    engine.until("the detached exec has run", || {
+        engine.client(&["exec", "box", "stat", "/tmp/made"]).status.success()
+    });
     let missing = engine.client(&["exec", "box", "nope"]);
     assert!(matches!(missing.status.code(), Some(126 | 127)), "{missing:?}");
     let complaint = text(&missing.stdout) + &text(&missing.stderr);

@@ -17,8 +17,8 @@ pub(crate) const IMAGE: &str = "localhost/tare-smoke:1";
 
 /// Busybox programs that the checks use.
 const APPLETS: &[&str] = &[
-    "sh", "cat", "echo", "id", "sleep", "tty", "true", "touch", "pwd", "grep", "unshare", "stat", "env", "hostname",
-    "ls", "kill", "wc", "dd", "mkdir",
+    "sh", "cat", "echo", "id", "sleep", "tty", "true", "touch", "pwd", "grep", "unshare", "stat", "env",
+    "hostname", "ls", "kill", "wc", "dd", "mkdir",
 ];
 
 /// An engine and its client.
@@ -145,7 +145,8 @@ impl Engine {
     /// What a script in a container with these flags printed; it must end with 0.
     pub(crate) fn script(&self, flags: &[&str], script: &str) -> String {
         let output = self.run(flags, &["sh", "-c", script]);
-        let (text, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let (text, error) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(
             output.status.success(),
             "{} {flags:?} {script:?}: {:?} {text} {error}",
