@@ -53,7 +53,7 @@ impl Agent {
         let Some((path, metadata)) = filter.and_then(|filter| filter.listener.as_ref()) else {
             return Ok(None);
         };
-        let socket = tare_sys::socket::connect(path).during("connect to the seccomp agent")?;
+        let socket = tare_sys::socket::connect(path).during("failed to connect with seccomp agent")?;
         let (message, written) = (hooks::state_file()?, Pipe::new()?);
         Ok(Some(Self { socket, message, written, metadata: metadata.clone() }))
     }

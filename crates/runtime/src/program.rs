@@ -383,7 +383,7 @@ fn root_file_system<'a>(
                 ops.push(Op::SetAttributes(&mount.destination, attributes.set, false));
             }
             MountKind::Cgroup(attributes) if attributes.is_readonly() => {
-                ops.push(Op::SetAttributes(&mount.destination, 1, false));
+                ops.push(read_only(plan, &mount.destination));
             }
             _ => {}
         }
@@ -422,10 +422,16 @@ fn names_and_network<'a>(ops: &mut Vec<Op<'a>>, plan: &'a Plan) {
     }
 }
 
+/// Makes a mount read-only. In a tree that is attached nowhere only its root's attributes can be changed: there a
+/// read-only copy covers it.
+fn read_only<'a>(plan: &Plan, path: &'a CStr) -> Op<'a> {
+    if plan.namespaces.has(Kind::Mount) { Op::SetAttributes(path, 1, false) } else { Op::ReadOnly(path) }
+}
+
 fn restrict_paths<'a>(ops: &mut Vec<Op<'a>>, plan: &'a Plan) {
     ops.extend(plan.sysctl.iter().map(|(path, value)| Op::Sysctl(path, value)));
     for mount in plan.mounts.iter().filter(|mount| mount.readonly_later) {
-        ops.push(Op::SetAttributes(&mount.destination, 1, false));
+        ops.push(read_only(plan, &mount.destination));
     }
     if plan.readonly_root {
         ops.push(Op::SetAttributes(c"/", 1, false));

@@ -141,7 +141,11 @@ fn entries(profile: &LinuxSeccomp, default: Action) -> Result<Vec<Entry<'_>>, In
             let action = Action::parse(&syscall.action, syscall.errno_ret)?;
             if action == Action::NOTIFY && syscall.names.iter().any(|name| name == "write") {
                 // The start of the container itself needs to write after the filter is in force.
-                return Err(invalid("seccomp action", &syscall.action, "it cannot be used for write"));
+                return Err(invalid(
+                    "seccomp action",
+                    &syscall.action,
+                    "SCMP_ACT_NOTIFY cannot be used for the write syscall",
+                ));
             }
             let known = |name| Some((name, names::numbers(name)?));
             Ok(Entry {

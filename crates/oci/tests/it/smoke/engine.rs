@@ -8,6 +8,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
+use tare_testkit::skip;
 
 /// How long any one command of an engine may take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -41,11 +42,11 @@ impl Engine {
             return None;
         }
         if let Some(missing) = programs.iter().find(|program| !Path::new(program).exists()) {
-            println!("skipped: {missing} is not installed");
+            skip::skipped(&format!("{missing} is not installed"));
             return None;
         }
         if !Path::new("/sys/fs/cgroup/pids").exists() {
-            println!("skipped: the checks read cgroups of version 1, which this host does not have");
+            skip::skipped("the checks read cgroups of version 1, which this host does not have");
             return None;
         }
         let id = format!("tare-smoke-{name}-{}", std::process::id());
