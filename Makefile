@@ -60,10 +60,24 @@ test-binaries:
 bench: build test-deps ## Tare beside its peers and the floor, in one run, with ratios
 	@scripts/bench $(BIN)
 
+# Sizes of the long forms; `make soak SOAK_KILLS=100` changes one.
+SOAK_ENV = TARE_SOAK_CONTAINERS=$(SOAK_CONTAINERS) TARE_SOAK_KILLS=$(SOAK_KILLS) TARE_SOAK_ROUNDS=$(SOAK_ROUNDS) \
+	TARE_SOAK_LIVES=$(SOAK_LIVES) TARE_SOAK_EXECS=$(SOAK_EXECS)
+SOAK_CONTAINERS ?= 20
+SOAK_KILLS ?= 10
+SOAK_ROUNDS ?= 100
+SOAK_LIVES ?= 100
+SOAK_EXECS ?= 1000
+SOAK_TESTS ?= test(under_load) + test(storm) + test(die_while) + test(crash) + test(death) + test(parallel) + test(killed)
+
 .PHONY: soak
-soak: test-deps test-binaries ## the crash and storm tests, twenty times over
+soak: test-deps test-binaries ## the long forms of the crash and storm tests, and what they leave on the host
+	@scripts/host-state > target/host-before
 	$(CARGO) nextest run --locked -p tare-oci --run-ignored only
-	for round in $$(seq 20); do $(CARGO) nextest run --locked -p tare-daemon -p tare-shim -p tare-store -E 'test(crash) + test(death) + test(die) + test(parallel) + test(kill)'; done
+	$(SOAK_ENV) scripts/run-tests $(CARGO) nextest run --locked --profile soak --no-capture -E '$(SOAK_TESTS)' \
+		-p tare-daemon -p tare-shim -p tare-store -p tare-net -p tare-engine
+	@scripts/host-state > target/host-after
+	@diff target/host-before target/host-after && echo "nothing is left on the host"
 
 .PHONY: clean
 clean: ## everything that was built

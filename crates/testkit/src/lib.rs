@@ -8,3 +8,4 @@ pub mod fake_registry;
 pub mod image;
 pub mod pull_bench;
 pub mod skip;
+pub mod soak;

@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    os::unix::process::ExitStatusExt,
+    io::{Read as _, Write as _},
+    os::unix::{net::UnixStream, process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -160,6 +161,21 @@ impl Host {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap();
         line.trim().parse().unwrap()
+    }
+
+    /// The body of an answer of the Docker API.
+    pub(crate) fn get(&self, path: &str) -> String {
+        let mut stream = UnixStream::connect(self.path("state/docker.sock")).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+    }
+
+    /// How many descriptors the daemon has.
+    pub(crate) fn descriptors(&self) -> usize {
+        let pid = self.daemon.as_ref().unwrap().id();
+        fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
     }
 
     /// What containers left below the directories: bundles, sockets, files, mounts; empty when nothing.

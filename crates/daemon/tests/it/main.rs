@@ -5,4 +5,5 @@ mod crash;
 mod full;
 mod host;
 mod life;
+mod load;
 mod network;

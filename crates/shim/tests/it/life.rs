@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tare_api::containerd::task::v2 as task;
 use tare_api::tare::shim::v1 as private;
 use tare_api::ttrpc::{CallOptions, Client};
+use tare_testkit::soak;
 use tare_types::ErrorKind;
 
 fn plain() -> private::CreateOptions {
@@ -173,7 +174,7 @@ async fn no_exit_of_a_storm_is_lost_and_no_zombie_stays() {
     let bundle = shim.bundle("a", &["sleep", "1000"], |_| {});
     shim.create("a", &bundle, &plain()).await.unwrap();
     shim.start_process("a", "").await.unwrap();
-    let execs: Vec<_> = (0..100)
+    let execs: Vec<_> = (0..u32::try_from(soak::size("TARE_SOAK_EXECS", 100)).unwrap())
         .map(|number| {
             let shim = Arc::clone(&shim);
             tokio::spawn(async move {
