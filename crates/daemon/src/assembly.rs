@@ -1,6 +1,6 @@
 //! All objects of the daemon, built in order by plain calls; and their end in reverse.
 
-use crate::{VERSION, config::Config, grpc, instance, metrics, notify, sockets};
+use crate::{VERSION, config::Config, grpc, instance, metrics, notify, rest, sockets};
 use anyhow::Context;
 use std::{ffi::OsString, path::PathBuf};
 use tare_docker::{Docker, DockerConfig};
@@ -53,6 +53,7 @@ pub async fn serve(config: Config, surroundings: Surroundings) -> anyhow::Result
         doors.spawn(Docker::new(engine.clone(), about).serve(listener, shutdown.clone()));
     }
 
+    let resting = tokio::spawn(rest::run(engine.clone()));
     tracing::info!(root = %config.root.display(), docker = %config.docker.address.display(), "ready");
     tell(&surroundings, "READY=1");
     let ended = tokio::select! {
@@ -64,6 +65,7 @@ pub async fn serve(config: Config, surroundings: Surroundings) -> anyhow::Result
     tell(&surroundings, "STOPPING=1");
     shutdown.cancel();
     while doors.join_next().await.is_some() {}
+    resting.abort();
     engine.shutdown().await;
     ended
 }

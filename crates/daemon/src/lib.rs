@@ -12,6 +12,7 @@ pub mod logging;
 pub mod metrics;
 pub mod notify;
 pub mod repair;
+pub mod rest;
 pub mod sockets;
 
 /// Version of the daemon, as clients see it.
