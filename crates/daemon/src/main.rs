@@ -10,7 +10,14 @@ use tare_daemon::{
     logging, repair,
 };
 
+/// Arenas of the heap: the asynchronous threads and those that wait for disks rarely allocate at the same time.
+const ARENAS: i32 = 2;
+/// Free bytes that an arena keeps at its end.
+const FREE_BYTES: i32 = 512 << 10;
+
 fn main() -> ExitCode {
+    #[cfg(target_env = "gnu")]
+    tare_sys::memory::bound_heap(ARENAS, FREE_BYTES);
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -37,6 +37,27 @@ pub fn trim_heap() {
     unsafe { malloc_trim(0) };
 }
 
+/// Bounds what the C library's heap keeps: so many arenas, and so many free bytes at the end of each.
+///
+/// Without it every thread that meets another in the allocator makes an arena of its own, and each keeps at its end
+/// what its largest moment took: [`trim_heap`] gives back the end of the first one only. To be called before the
+/// first thread.
+#[cfg(target_env = "gnu")]
+#[inline]
+#[allow(unsafe_code, reason = "a function of the C library")]
+pub fn bound_heap(arenas: i32, free_bytes: i32) {
+    /// `malloc.h`.
+    const M_TRIM_THRESHOLD: core::ffi::c_int = -1;
+    const M_ARENA_MAX: core::ffi::c_int = -8;
+    unsafe extern "C" {
+        fn mallopt(parameter: core::ffi::c_int, value: core::ffi::c_int) -> core::ffi::c_int;
+    }
+    // SAFETY: mallopt(3) takes two numbers; a value that it refuses changes nothing.
+    unsafe { mallopt(M_ARENA_MAX, arenas) };
+    // SAFETY: as above.
+    unsafe { mallopt(M_TRIM_THRESHOLD, free_bytes) };
+}
+
 /// The range of a line that is executable, not writable, private and of a file.
 fn code_range(line: &str) -> Option<(usize, usize)> {
     let mut fields = line.split_ascii_whitespace();
