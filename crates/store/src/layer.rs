@@ -17,9 +17,11 @@ mod parents;
 mod path;
 mod pipeline;
 mod settle;
+mod uncompressed;
 
 pub use applier::{Applied, ApplyOptions, LayerApplier, UnpackOptions, WhiteoutFormat, apply};
 pub use archive::ArchiveWriter;
 pub use diff::{Written, write_changes, write_upper};
 pub use limits::Limits;
 pub use pipeline::LayerPipeline;
+pub use uncompressed::diff_id_of;
