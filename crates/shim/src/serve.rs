@@ -104,7 +104,7 @@ async fn rest(shim: Arc<Shim>) {
 /// Accepts connections until the shim is to end.
 async fn accept(shim: &Arc<Shim>, listener: &UnixListener, connections: &mut JoinSet<()>) {
     loop {
-        let unused = connections.is_empty() && shim.is_empty();
+        let unused = connections.is_empty() && shim.is_empty() && shim.held.is_idle();
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) if is_trusted(&stream) => {

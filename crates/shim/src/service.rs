@@ -31,6 +31,7 @@ impl Service for ShimService {
         match (service, method) {
             (PRIVATE, "Attach") => Some(Method::Streaming),
             (PRIVATE, "Processes" | "BindPorts" | "ReleasePorts" | "ReopenLog") => Some(Method::Unary),
+            (PRIVATE, "HoldStreams" | "ReleaseStreams") => Some(Method::Unary),
             _ => None,
         }
     }
@@ -39,6 +40,7 @@ impl Service for ShimService {
         let waits = call.service != PRIVATE && task::READING.contains(&call.method.as_str());
         let work = async move {
             let answer = match call.service.as_str() {
+                PRIVATE if call.method == "ReleaseStreams" => private::release_streams(&self.0, &call).await,
                 PRIVATE => private::unary(&self.0, &call).await,
                 _ => task::unary(&self.0, &call).await,
             };

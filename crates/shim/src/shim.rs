@@ -15,6 +15,7 @@ use crate::diagnostics::{Diagnostics, now, wire_time};
 use crate::events::Publisher;
 use crate::ports::Ports;
 use crate::process::{Exited, Process};
+use crate::stdio::held::Held;
 
 /// The one object of the server.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(crate) struct Shim {
     pub(crate) events: Publisher,
     pub(crate) diagnostics: Arc<Diagnostics>,
     pub(crate) ports: Ports,
+    /// Streams of processes that another shim runs.
+    pub(crate) held: Held,
     /// Somebody asked the shim to end, or nobody needs it any more.
     pub(crate) ending: Notify,
     /// A call was answered or a process has ended.
@@ -61,6 +64,7 @@ impl Shim {
             args,
             events,
             ports: Ports::default(),
+            held: Held::default(),
             diagnostics,
             ending: Notify::new(),
             active: Notify::new(),

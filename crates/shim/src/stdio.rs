@@ -11,6 +11,7 @@
 mod binary;
 mod copy;
 mod files;
+pub(crate) mod held;
 pub(crate) mod hub;
 
 use rustix::fs::{Mode, OFlags};

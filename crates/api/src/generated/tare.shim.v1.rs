@@ -315,3 +315,40 @@ pub struct ReopenLogRequest {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HoldStreamsRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Empty: the container's first process.
+    #[prost(string, tag = "2")]
+    pub exec_id: ::prost::alloc::string::String,
+    /// Where the fifos are made; absolute. Made when it is absent (0700).
+    #[prost(string, tag = "3")]
+    pub directory: ::prost::alloc::string::String,
+    /// One output, no stderr.
+    #[prost(bool, tag = "4")]
+    pub terminal: bool,
+    #[prost(bool, tag = "5")]
+    pub stdin_open: bool,
+    #[prost(bool, tag = "6")]
+    pub stdin_once: bool,
+    #[prost(message, optional, tag = "7")]
+    pub log: ::core::option::Option<LogConfig>,
+}
+/// Paths for the other shim's request; empty for a stream that the process does not have.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HoldStreamsResponse {
+    #[prost(string, tag = "1")]
+    pub stdin: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub stdout: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub stderr: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseStreamsRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub exec_id: ::prost::alloc::string::String,
+}

@@ -27,6 +27,10 @@ pub(super) async fn serve(shim: &Arc<Shim>, mut stream: Stream) -> Result<(), St
     let Some(Request::Open(open)) = first.and_then(|first| first.message) else {
         return Err(Status::new(ErrorKind::InvalidArgument, "attach: the first message must be open"));
     };
+    if let Some(hub) = shim.held.hub(&open.id, &open.exec_id) {
+        let attachment = hub.attach(open.stdin, open.stdout, open.stderr);
+        return carry(Client { process: None, hub, wants_stdin: open.stdin }, attachment, 0, stream).await;
+    }
     shim.until_made(&open.id).await;
     let container = shim.container(&open.id)?;
     let process = container.process(&open.exec_id)?;
@@ -44,9 +48,12 @@ pub(super) async fn serve(shim: &Arc<Shim>, mut stream: Stream) -> Result<(), St
         drop(container);
         process.pid().max(0) as u32
     };
+    carry(Client { process: Some(process), hub, wants_stdin: open.stdin }, attachment, pid, stream).await
+}
+
+async fn carry(client: Client, attachment: Attachment, pid: u32, stream: Stream) -> Result<(), Status> {
     let Stream { sender, receiver } = stream;
     send(&sender, Response::Opened(wire::AttachOpened { pid })).await?;
-    let client = Client { process, hub, wants_stdin: open.stdin };
     // Both directions run at once: a client that does not read must not keep its own input from being read.
     tokio::select! {
         ended = client.output(attachment, &sender) => ended,
@@ -55,7 +62,8 @@ pub(super) async fn serve(shim: &Arc<Shim>, mut stream: Stream) -> Result<(), St
 }
 
 struct Client {
-    process: Arc<Process>,
+    /// `None`: another shim runs it, and knows its exit.
+    process: Option<Arc<Process>>,
     hub: Arc<Hub>,
     wants_stdin: bool,
 }
@@ -63,7 +71,12 @@ struct Client {
 impl Client {
     /// Sends output until its end, then how it ended.
     async fn output(&self, mut attachment: Attachment, sender: &StreamSender) -> Result<(), Status> {
-        let exited = self.process.wait();
+        let exited = async {
+            match &self.process {
+                Some(process) => process.wait().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::pin!(exited);
         let mut exit: Option<(Exited, tokio::time::Instant)> = None;
         loop {
@@ -79,7 +92,7 @@ impl Client {
                 () = sleep_until(give_up) => break,
             }
         }
-        if exit.is_none() {
+        if exit.is_none() && self.process.is_some() {
             let late = tokio::time::timeout(EXIT_AFTER_OUTPUT, &mut exited).await;
             exit = late.ok().map(|exited| (exited, tokio::time::Instant::now()));
         }
@@ -102,7 +115,9 @@ impl Client {
                 Some(Request::CloseStdin(())) if self.wants_stdin => self.hub.close_stdin(),
                 Some(Request::Resize(size)) => {
                     // A process without a terminal has no size: nothing to do.
-                    self.process.resize(size).unwrap_or_default();
+                    if let Some(process) = &self.process {
+                        process.resize(size).unwrap_or_default();
+                    }
                 }
                 Some(Request::Open(_) | Request::Stdin(_) | Request::CloseStdin(())) | None => {}
             }

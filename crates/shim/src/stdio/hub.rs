@@ -187,6 +187,11 @@ impl Hub {
         state.clients.retain(|client| client.wants.iter().zip(ended).any(|(wants, ended)| *wants && !ended));
     }
 
+    /// Whether all output of the process is at its end.
+    pub(super) fn is_ended(&self) -> bool {
+        self.state().ended == [true, true]
+    }
+
     /// Attaches a client.
     pub(crate) fn attach(self: &Arc<Self>, stdin: bool, stdout: bool, stderr: bool) -> Attachment {
         let (sender, chunks) = mpsc::unbounded_channel();
