@@ -9,11 +9,13 @@ mod stream;
 
 use crate::{
     ContainerRecord, Engine, Error, Result,
+    lifecycle::stop,
     rootfs::{self, Access},
 };
 use bytes::Bytes;
 use path::Location;
-use stream::{ChunkReader, ChunkWriter};
+use stream::ChunkReader;
+pub(crate) use stream::ChunkWriter;
 use tare_store::{
     LayerApplier, Limits,
     layer::{ArchiveWriter, UnpackOptions},
@@ -86,6 +88,7 @@ impl Archive {
         let (chunks, receiver) = mpsc::channel(AHEAD);
         let (told, mut stat) = mpsc::channel(1);
         let (engine, path, handle) = (self.engine.clone(), path.to_owned(), Handle::current());
+        let told_of = entry.clone();
         self.engine.spawn(async move {
             let (tell, failures) = (told.clone(), chunks.clone());
             let work = move |root: &RootDir| {
@@ -105,11 +108,48 @@ impl Archive {
             }
         });
         match stat.recv().await {
-            Some(stat) => Ok((stat?, receiver)),
+            Some(stat) => {
+                let stat = stat?;
+                self.engine.publish(&told_of, stop::action(&told_of, "archive-path"));
+                Ok((stat, receiver))
+            }
             None => {
                 Err(Error::new(ErrorKind::Internal, "read from", "container", reference, "the work ended"))
             }
         }
+    }
+
+    /// The whole file system of a container as a tar stream, without its volumes (`docker export`).
+    ///
+    /// # Errors
+    /// `NotFound`; later ones end the stream.
+    pub async fn export(
+        &self,
+        namespace: &Namespace,
+        reference: &str,
+    ) -> Result<mpsc::Receiver<std::io::Result<Bytes>>> {
+        let entry = self.engine.entry("export", namespace, reference)?;
+        let (chunks, receiver) = mpsc::channel(AHEAD);
+        let (engine, handle) = (self.engine.clone(), Handle::current());
+        self.engine.spawn(async move {
+            let failures = chunks.clone();
+            let work = move |root: &RootDir| {
+                let directory =
+                    root.open(".", path::DIRECTORY, path::NO_MODE).map_err(|e| path::failed("/", e))?;
+                let mut archive = ArchiveWriter::new(ChunkWriter::new(handle, chunks));
+                archive.add_children(directory, b"")?;
+                let mut writer = archive.finish()?;
+                std::io::Write::flush(&mut writer)
+                    .map_err(|error| tare_store::Error::io("send", "archive", error))?;
+                Ok(())
+            };
+            match rootfs::with(&engine, &entry, Access::Frozen, work).await {
+                Ok(()) => engine.publish(&entry, stop::action(&entry, "export")),
+                // A receiver that left needs no error.
+                Err(error) => drop(failures.send(Err(std::io::Error::other(error.to_string()))).await),
+            }
+        });
+        Ok(receiver)
     }
 
     /// Unpacks a tar stream (plain, gzip or zstd) into a directory of a container.
@@ -141,7 +181,9 @@ impl Archive {
             unpacked
                 .map_err(|error| Error::new(error.kind(), "unpack into", "path", &path, error.to_string()))
         };
-        rootfs::with(&self.engine, &entry, Access::Whole, work).await
+        rootfs::with(&self.engine, &entry, Access::Whole, work).await?;
+        self.engine.publish(&entry, stop::action(&entry, "extract-to-dir"));
+        Ok(())
     }
 }
 

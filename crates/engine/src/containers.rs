@@ -338,7 +338,7 @@ impl Containers {
             if !idle || !select(&view) {
                 continue;
             }
-            let size = self.size(&view).await;
+            let size = self.sizes(&view).await.map_or(0, |(written, _)| written);
             match self.remove(namespace, view.record.id.as_str(), RemoveOptions::default()).await {
                 Ok(()) => {
                     pruned.removed.push(view.record.id.clone());
@@ -353,14 +353,22 @@ impl Containers {
         Ok(pruned)
     }
 
-    /// Bytes of a container's writable layer; 0 when they cannot be counted.
-    pub async fn size(&self, view: &ContainerView) -> u64 {
+    /// Bytes of the files that a container has written, and of those with its image's; `None` when they cannot be
+    /// counted.
+    pub async fn sizes(&self, view: &ContainerView) -> Option<(u64, u64)> {
         let (stores, record) = (self.engine.stores().clone(), view.record.clone());
         let counted = crate::stores::blocking("count size of container", move || {
             let key = tare_types::SnapshotKey::new(record.snapshot_key.as_str())?;
-            Ok(stores.snapshotter(&record.snapshotter)?.usage(&record.namespace, &key)?.bytes)
+            let target = stores.snapshotter(&record.snapshotter)?.apply_target(&record.namespace, &key)?;
+            crate::sizes::of_files(target.root).map_err(|errno| {
+                Error::new(ErrorKind::Internal, "count size of", "container", record.id.as_str(), "")
+                    .with_source(std::io::Error::from(errno))
+            })
         });
-        counted.await.unwrap_or(0)
+        let written = counted.await.ok()?;
+        let id = view.record.engine.as_ref()?.image_id.to_string();
+        let image = self.engine.images().get(&view.record.namespace, &id).await;
+        Some((written, written + image.map_or(0, |image| image.size)))
     }
 
     /// Directory of a container's own files: `<id>-json.log` and its older parts, `hosts`, `hostname`, `resolv.conf`.

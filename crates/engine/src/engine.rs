@@ -96,6 +96,7 @@ impl Engine {
                 .map_err(|error| Error::new(error.kind(), "open", "networks", "", "").with_source(error))?;
             let stores = Stores::open(&root)?;
             crate::images::remove_leftovers(&stores)?;
+            crate::images::remove_scratch(&root)?;
             Ok((stores, Arc::new(networks), Arc::new(VolumeState::open(&root)?)))
         })
         .await?;

@@ -130,7 +130,11 @@ impl Containers {
             .await;
         if let Err(error) = &started {
             let mut live = exec.live();
-            live.exit = Some(start::exit_code_of(error));
+            // What never came to run is "cannot be invoked" where nothing says more (docker exec).
+            live.exit = Some(match start::exit_code_of(error) {
+                127 => 127,
+                _ => 126,
+            });
         }
         started
     }
@@ -176,6 +180,16 @@ impl Containers {
         task.shim.resize(&entry.key.id, Some(&id), width.into(), height.into()).await
     }
 
+    /// Forgets an exec of the engine's own: nobody else knows its id.
+    pub(crate) fn exec_forget(&self, entry: &Entry, task: &Task, id: &ExecId) {
+        entry.live().execs.remove(id);
+        self.engine.execs().remove(id);
+        for name in [takeup::exec_file(id.as_str()), takeup::exec_exit_file(id.as_str())] {
+            // The exit may not be noted yet, and then never is.
+            std::fs::remove_file(task.bundle.path().join(name)).unwrap_or_default();
+        }
+    }
+
     fn find_exec(&self, operation: &'static str, exec: &str) -> Result<(Arc<Entry>, ExecId, Arc<Exec>)> {
         let missing = || Error::not_found(operation, "exec", exec);
         let id = ExecId::new(exec).map_err(|_| missing())?;
@@ -207,22 +221,26 @@ async fn start_exec(
     let request =
         ExecRequest { console_size: console_size.or(exec.request.console_size), ..exec.request.clone() };
     let process = spec::exec_process(engine, entry, task, &request)?;
+    let attachable = !detach && (request.stdin || request.stdout || request.stderr);
     let (stdio, spec) = if task.shim.native {
         (options::owned(request.tty), options::exec(&request, process))
     } else {
-        (Stdio { terminal: request.tty, ..Stdio::default() }, Any::new(PROCESS_TYPE_URL, process))
+        let process = Any::new(PROCESS_TYPE_URL, process);
+        match attachable {
+            true => {
+                let fifos = task.bundle.streams();
+                let wanted = options::held_exec(&entry.key.id, id, &request, &fifos);
+                (task.shim.hold_streams(wanted).await?, process)
+            }
+            false => (Stdio { terminal: request.tty, ..Stdio::default() }, process),
+        }
     };
-    if !task.shim.native && !detach {
-        let detail = "attaching to an exec through a foreign shim is not implemented";
-        return Err(Error::new(ErrorKind::Unimplemented, "start", "exec", id.as_str(), detail));
-    }
     let process = task.add_exec(id, stdio.clone()).ok_or_else(|| {
         Error::new(ErrorKind::AlreadyExists, "start", "exec", id.as_str(), "its id is taken")
     })?;
     let key = &entry.key;
     let begun = async {
         task.shim.exec(&key.id, id, stdio, spec).await?;
-        let attachable = !detach && (request.stdin || request.stdout || request.stderr);
         if !attachable {
             return Ok((task.shim.start(&key.id, Some(id)).await?, None));
         }
@@ -244,6 +262,7 @@ async fn start_exec(
             task.remove_exec(id);
             // It may not even be registered there.
             task.shim.delete(&key.id, Some(id)).await.map(drop).unwrap_or_default();
+            release_streams(task, id).await;
             return Err(error);
         }
     };
@@ -308,13 +327,25 @@ fn follow(
         if let Ok(exit) = ended {
             lifecycle::exit::process_ended(&engine, &entry, &task, Some(&id), exit).await;
             // The shim forgets it; this daemon keeps the code, also in the bundle for its successor.
-            note_exit(&task, &id, exit);
+            if entry.live().execs.contains_key(&id) {
+                note_exit(&task, &id, exit);
+            }
             task.remove_exec(&id);
             if let Err(error) = task.shim.delete(&entry.key.id, Some(&id)).await {
                 tracing::debug!(exec = %id, %error, "the shim keeps an exec that ended");
             }
+            release_streams(&task, &id).await;
         }
     });
+}
+
+/// Forgets the fifos of an exec behind a foreign shim.
+async fn release_streams(task: &Task, id: &ExecId) {
+    if task.shim.streams.is_some()
+        && let Err(error) = task.shim.release_streams(&task.key.id, Some(id)).await
+    {
+        tracing::debug!(exec = %id, %error, "the streams of an exec that ended are kept");
+    }
 }
 
 /// Keeps the exit code of an exec beside its request, until the container's task is deleted.

@@ -3,6 +3,8 @@
 //! Image references as people give them: a familiar name, a full reference, the config digest (Docker's image
 //! id) or a prefix of it.
 
+mod commit;
+mod compose;
 mod credentials;
 mod documents;
 mod finish;
@@ -10,14 +12,20 @@ mod gc;
 mod journal;
 mod labels;
 mod layers;
+mod load;
 mod locks;
 mod lookup;
 mod plan;
 mod pull;
 mod push;
 mod remove;
+mod save;
 mod state;
 mod unpack;
+
+pub use commit::{CommitRequest, ImportRequest};
+pub use load::Loaded;
+pub(crate) use load::remove_scratch;
 
 pub(crate) use gc::run_schedule;
 pub(crate) use plan::remove_leftovers;

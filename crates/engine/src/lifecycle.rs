@@ -9,6 +9,7 @@ pub(crate) mod connect;
 pub(crate) mod create;
 pub(crate) mod exit;
 pub(crate) mod files;
+pub(crate) mod health;
 pub(crate) mod remove;
 pub(crate) mod restore;
 pub(crate) mod start;

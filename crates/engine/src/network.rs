@@ -85,6 +85,21 @@ impl Networks {
     }
 }
 
+impl Networks {
+    /// Chains of other programs that throw forwarded packets away, as `family table chain`: containers reach nobody
+    /// then. Empty also when the kernel cannot be asked.
+    pub async fn other_firewalls(&self) -> Vec<String> {
+        let found = crate::stores::blocking("look for firewalls", || {
+            tare_net::other_firewalls()
+                .map_err(|error| Error::new(error.kind(), "list", "firewalls", "", "").with_source(error))
+        });
+        found.await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "other firewalls are not known");
+            Vec::new()
+        })
+    }
+}
+
 fn shown(network: tare_net::Network) -> Network {
     let subnet = network.subnet.map(|subnet| subnet.to_string());
     let subnets = subnet.zip(network.gateway).map(|(subnet, gateway)| (subnet, IpAddr::V4(gateway)));

@@ -80,6 +80,9 @@ pub struct EngineFields {
     pub env: Vec<String>,
     /// First process as asked for.
     pub process: ProcessRequest,
+    /// NIS domain name, or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub domainname: String,
     /// Host name.
     pub hostname: String,
     /// Limits as asked for.
@@ -95,6 +98,9 @@ pub struct EngineFields {
     pub mounts: Vec<MountPoint>,
     /// What follows an exit.
     pub restart: RestartPolicy,
+    /// Says whether the container is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<crate::health::HealthCheck>,
     /// Where output goes.
     pub log: LogConfig,
     /// Signal number that asks the program to end.
@@ -168,6 +174,29 @@ pub struct MountPoint {
     /// Made for this container alone: `rm -v` and `--rm` remove it.
     #[serde(default)]
     pub anonymous: bool,
+    /// What is mounted in place of the volume's directory, if its driver options name something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<VolumeDevice>,
+}
+
+/// What the options of a `local` volume name: mounted anew in each container. So a volume of type `tmpfs` is each
+/// container's own (dockerd mounts it once, for as long as a container uses it).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeDevice {
+    /// File system; `none` with the option `bind` for a directory of the host.
+    pub kind: String,
+    /// What is mounted.
+    pub device: String,
+    /// Options in mount(8) form.
+    pub options: Vec<String>,
+}
+
+impl VolumeDevice {
+    /// The directory of the host that is mounted, if it is one.
+    pub fn directory(&self) -> Option<&str> {
+        let is_bind = |option: &String| matches!(option.as_str(), "bind" | "rbind");
+        self.options.iter().any(is_bind).then_some(self.device.as_str())
+    }
 }
 
 /// Kind of a [`MountPoint`].

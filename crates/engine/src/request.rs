@@ -54,6 +54,8 @@ pub struct CreateContainer {
     pub shm_size: Option<u64>,
     /// A small init as PID 1 that reaps.
     pub init: bool,
+    /// A program that says whether the container is well.
+    pub health: Option<crate::health::HealthCheck>,
     /// What only the door knows, e.g. `tare.docker` → Docker's request; kept in the record.
     pub extensions: BTreeMap<String, Any>,
 }
@@ -84,6 +86,7 @@ impl CreateContainer {
             auto_remove: false,
             shm_size: None,
             init: false,
+            health: None,
             extensions: BTreeMap::new(),
         }
     }

@@ -23,6 +23,8 @@ use tokio::sync::oneshot;
 pub(crate) enum Access {
     /// The image's content alone, before anything runs: no volumes.
     Image,
+    /// The container's own files as they are now, read-only and without volumes, whether it runs or not.
+    Frozen,
     /// All the container has.
     Whole,
 }
@@ -96,17 +98,21 @@ fn of_stopped(engine: &Engine, record: &ContainerRecord, access: Access) -> Resu
     let mounts = snapshotter.mounts(&record.namespace, &key)?;
     let fields = record.engine.as_ref();
     let points: Vec<&MountPoint> = match access {
-        Access::Image => Vec::new(),
+        Access::Image | Access::Frozen => Vec::new(),
         Access::Whole => fields.iter().flat_map(|fields| &fields.mounts).collect(),
     };
     mountns::unshare_private().map_err(failed)?;
     // Cloned before the place of the root is covered.
     let mut trees = Vec::new();
     for point in points.iter().filter(|point| point.kind != MountKind::Tmpfs) {
-        trees.push((mount::clone_tree(&point.source, true).map_err(failed)?, *point));
+        let tree = match &point.device {
+            None => mount::clone_tree(&point.source, true),
+            Some(device) => device_tree(device),
+        };
+        trees.push((tree.map_err(failed)?, *point));
     }
     trees.sort_by_key(|(_, point)| point.target.matches('/').count());
-    let tree = root_tree(&mounts).map_err(failed)?;
+    let tree = root_tree(&mounts, access == Access::Frozen).map_err(failed)?;
     let place: PathBuf = engine.config().state.clone();
     let place = RootDir::open_ambient(&place.to_string_lossy()).map_err(failed)?;
     mount::attach(&tree, std::os::fd::AsFd::as_fd(&place)).map_err(failed)?;
@@ -118,6 +124,19 @@ fn of_stopped(engine: &Engine, record: &ContainerRecord, access: Access) -> Resu
         mount::set_attributes(&root, false, &read_only()).map_err(failed)?;
     }
     Ok(root)
+}
+
+/// What the options of a volume name, detached.
+fn device_tree(device: &crate::record::VolumeDevice) -> tare_sys::Result<OwnedFd> {
+    if let Some(directory) = device.directory() {
+        return mount::clone_tree(directory, true);
+    }
+    let options: Vec<(&str, Option<&str>)> = device
+        .options
+        .iter()
+        .map(|option| option.split_once('=').map_or((option.as_str(), None), |(k, v)| (k, Some(v))))
+        .collect();
+    mount::new_filesystem(&device.kind, Some(&device.device), &options, MountAttrFlags::empty())
 }
 
 fn read_only() -> MountAttr {
@@ -142,8 +161,9 @@ fn attach(root: &RootDir, tree: &OwnedFd, point: &MountPoint) -> tare_sys::Resul
     mount::attach(tree, std::os::fd::AsFd::as_fd(&target))
 }
 
-/// The snapshotter's mount, detached.
-fn root_tree(mounts: &[Mount]) -> tare_sys::Result<OwnedFd> {
+/// The snapshotter's mount, detached. Frozen, the upper directory is one more layer: the one that a running container
+/// has mounted must not be used twice.
+fn root_tree(mounts: &[Mount], frozen: bool) -> tare_sys::Result<OwnedFd> {
     let Some(first) = mounts.first().filter(|_| mounts.len() == 1) else {
         return Err(tare_sys::Error::new("fsmount", "rootfs", tare_sys::Errno::INVAL));
     };
@@ -151,8 +171,13 @@ fn root_tree(mounts: &[Mount]) -> tare_sys::Result<OwnedFd> {
         return mount::clone_tree(&first.source, false);
     }
     let mut options: Vec<(&str, Option<&str>)> = Vec::new();
+    if frozen {
+        let upper = first.options.iter().find_map(|option| option.strip_prefix("upperdir="));
+        options.extend(upper.map(|upper| ("lowerdir+", Some(upper))));
+    }
     for option in &first.options {
         match option.split_once('=') {
+            Some(("upperdir" | "workdir", _)) if frozen => {}
             // One by one: a parameter of fsconfig is at most 255 bytes long.
             Some(("lowerdir", paths)) => {
                 options.extend(paths.split(':').map(|path| ("lowerdir+", Some(path))));

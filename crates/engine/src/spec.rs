@@ -35,6 +35,11 @@ use tare_types::{
 /// Search path of a container whose image sets none (Docker's).
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Where the program that `--init` asks for is mounted (Docker's place).
+const INIT: &str = "/sbin/docker-init";
+/// Programs of other packages that do it; all of them are linked statically.
+const INITS: [&str; 3] = ["docker-init", "tini-static", "catatonit"];
+
 /// Program with its arguments, after the image's defaults.
 ///
 /// # Errors
@@ -112,6 +117,9 @@ pub(crate) fn generate(
     if security.ipc == NamespaceMode::None {
         default_mounts.retain(|mount| mount.destination != "/dev/mqueue");
     }
+    if request.init {
+        default_mounts.push(init_mount()?);
+    }
     let (devices, limits) = devices_and_limits(fields)?;
     let granted = capabilities(security)?;
     let seccomp = defaults::seccomp(security, &granted.bounding)?;
@@ -124,7 +132,10 @@ pub(crate) fn generate(
             .map(|(height, width)| ConsoleSize { height: height.into(), width: width.into() }),
         // Its numbers follow at each run; until then the name is kept as the record's wish.
         user: tare_types::spec::User { username: user.clone(), ..Default::default() },
-        args: fields.argv.clone(),
+        args: match request.init {
+            true => [INIT, "--"].map(str::to_owned).into_iter().chain(fields.argv.iter().cloned()).collect(),
+            false => fields.argv.clone(),
+        },
         env: process_environment(fields),
         cwd: cwd.cloned().unwrap_or_else(|| "/".to_owned()),
         capabilities: Some(granted),
@@ -168,6 +179,23 @@ pub(crate) fn generate(
         ..Spec::default()
     };
     Ok((encode(&spec)?, Vec::new()))
+}
+
+/// The mount of a program of the host that runs as PID 1, hands signals on and reaps (docker run --init).
+fn init_mount() -> Result<tare_types::spec::Mount> {
+    let places = ["/usr/local/bin", "/usr/bin", "/usr/libexec/docker", "/usr/libexec/podman"];
+    let mut found = places.iter().flat_map(|place| INITS.map(|name| format!("{place}/{name}")));
+    let source = found.find(|path| std::path::Path::new(path).is_file()).ok_or_else(|| {
+        let detail = "it needs docker-init, tini-static or catatonit on this host";
+        Error::new(ErrorKind::FailedPrecondition, "use", "init", "", detail)
+    })?;
+    Ok(tare_types::spec::Mount {
+        destination: INIT.to_owned(),
+        kind: "bind".to_owned(),
+        source,
+        options: ["bind", "ro", "rprivate"].map(str::to_owned).to_vec(),
+        ..Default::default()
+    })
 }
 
 fn encode(spec: &Spec) -> Result<Any> {
@@ -222,9 +250,30 @@ pub(crate) fn for_run(
     Ok(encode(&spec)?.value)
 }
 
+/// Whether other containers may join the IPC namespace of one.
+fn is_ipc_shareable(entry: &Entry) -> bool {
+    entry.record().engine.as_ref().is_some_and(|fields| {
+        let ipc = &fields.security.ipc;
+        matches!(ipc, NamespaceMode::Shareable | NamespaceMode::Host | NamespaceMode::Container(_))
+    })
+}
+
 /// A namespace of another container, which must run.
 fn namespace_of(engine: &Engine, ns: &Namespace, reference: &str, kind: &str) -> Result<String> {
     let other = engine.entry("join namespace of", ns, reference)?;
+    if kind == "ipc" && !is_ipc_shareable(&other) {
+        let detail = format!(
+            "can't join IPC of container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
+            other.key.id
+        );
+        return Err(Error::new(
+            ErrorKind::FailedPrecondition,
+            "share IPC of",
+            "container",
+            reference,
+            detail,
+        ));
+    }
     let pid = other.running_task().map(|task| task.init.pid()).filter(|pid| *pid != 0).ok_or_else(|| {
         let detail = "it does not run";
         Error::new(ErrorKind::FailedPrecondition, "join namespace of", "container", reference, detail)

@@ -34,6 +34,8 @@ pub struct ContainerState {
     pub finished_at: Option<Timestamp>,
     /// Restarts by policy since the user's start.
     pub restart_count: u32,
+    /// What the health check says; `None` without one, and before the first start.
+    pub health: Option<crate::health::Health>,
 }
 
 impl Default for ContainerState {
@@ -48,6 +50,7 @@ impl Default for ContainerState {
             started_at: None,
             finished_at: None,
             restart_count: 0,
+            health: None,
         }
     }
 }

@@ -52,9 +52,11 @@ impl Top {
         let made = crate::stores::blocking(VERB, move || {
             Ok(members(pid).and_then(|pids| table::make(pids, &format)))
         });
-        made.await?.map_err(|error| {
+        let table = made.await?.map_err(|error| {
             Error::new(ErrorKind::Internal, VERB, "container", reference, "").with_source(error)
-        })
+        })?;
+        self.engine.publish(&entry, crate::lifecycle::stop::action(&entry, "top"));
+        Ok(table)
     }
 }
 

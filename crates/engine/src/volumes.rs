@@ -69,7 +69,7 @@ impl Volumes {
     /// Makes a volume, or gives the one of that name.
     ///
     /// # Errors
-    /// `InvalidArgument` for the name or driver; `Unimplemented` for options of the driver.
+    /// `InvalidArgument` for the name, the driver or its options.
     pub async fn create(&self, request: CreateVolume) -> Result<Volume> {
         self.make(request, None).await
     }
@@ -95,10 +95,11 @@ impl Volumes {
         if anonymous {
             labels.insert(ANONYMOUS.into(), String::new());
         }
-        let (state, pinned) = (self.state(), pins.is_some());
-        let (volume, is_new) =
-            blocking("create volume", move || state.create(&name, labels, anonymous, clock::now(), pinned))
-                .await?;
+        let (state, pinned, options) = (self.state(), pins.is_some(), request.options);
+        let (volume, is_new) = blocking("create volume", move || {
+            state.create(&name, labels, options, anonymous, clock::now(), pinned)
+        })
+        .await?;
         if let Some(pins) = pins {
             pins.add(&volume.name, is_new && anonymous);
         }
@@ -220,10 +221,13 @@ fn check(request: &CreateVolume) -> Result<()> {
     {
         return Err(invalid(format!("invalid option: \"{option}\"")));
     }
-    if !request.options.is_empty() {
-        return Err(Error::unimplemented("create", "volume with driver options"));
+    let missing = ["device", "type"].into_iter().find(|name| !request.options.contains_key(*name));
+    match missing {
+        Some(missing) if !request.options.is_empty() => {
+            Err(invalid(format!("missing required option: \"{missing}\"")))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// `[a-zA-Z0-9][a-zA-Z0-9_.-]*`, short enough for a file name: so it is one path component and never hidden.
@@ -251,6 +255,7 @@ mod tests {
         assert!(check(&driver).unwrap_err().to_string().contains("plugin \"nfs\" not found"));
         let option = |key: &str| CreateVolume { options: [(key.into(), "x".into())].into(), ..request("ab") };
         assert_eq!(check(&option("size")).unwrap_err().kind(), ErrorKind::InvalidArgument);
-        assert_eq!(check(&option("type")).unwrap_err().kind(), ErrorKind::Unimplemented);
+        let missing = check(&option("type")).unwrap_err().to_string();
+        assert!(missing.contains("missing required option: \"device\""), "{missing}");
     }
 }

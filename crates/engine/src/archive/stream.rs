@@ -14,14 +14,14 @@ type Chunk = io::Result<Bytes>;
 
 /// Writes into a channel.
 #[derive(Debug)]
-pub(super) struct ChunkWriter {
+pub(crate) struct ChunkWriter {
     handle: Handle,
     sender: mpsc::Sender<Chunk>,
     buffer: BytesMut,
 }
 
 impl ChunkWriter {
-    pub(super) fn new(handle: Handle, sender: mpsc::Sender<Chunk>) -> Self {
+    pub(crate) fn new(handle: Handle, sender: mpsc::Sender<Chunk>) -> Self {
         Self { handle, sender, buffer: BytesMut::with_capacity(CHUNK) }
     }
 

@@ -239,3 +239,16 @@ pub(super) fn keep_untagged(
 pub(super) fn untagged_name(target: &Digest) -> String {
     format!("{UNTAGGED}{target}")
 }
+
+/// Keeps a target that nobody has named.
+pub(super) fn put_untagged(
+    tx: &WriteTx,
+    namespace: &Namespace,
+    target: &Descriptor,
+    now: Timestamp,
+) -> tare_store::Result<()> {
+    let name = untagged_name(&target.digest);
+    let row =
+        ImageRow { name, target: target.clone(), labels: Labels::new(), created_at: now, updated_at: now };
+    tx.put_image(namespace, &row)
+}

@@ -179,6 +179,10 @@ async fn send(
     let digests: Vec<Digest> =
         digests.chain(parcel.documents.iter().map(|(d, _)| d.digest.clone())).collect();
     remember(images, namespace, reference, digests).await?;
+    let attributes = BTreeMap::from([("name".to_string(), reference.familiar())]);
+    let body =
+        crate::events::Body::Action { kind: "image", action: "push".to_string(), id: reference.familiar() };
+    images.engine.events().publish(namespace, now(), body, Arc::new(attributes));
     Ok(last.0.clone())
 }
 

@@ -150,10 +150,12 @@ pub(crate) async fn publish(
         container_port: port.container_port.into(),
     };
     let bound = match shim.bind_ports(&entry.key.id, wanted.iter().map(binding).collect()).await {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            return Err(in_use(engine, entry, state, wanted, &error));
+        // The shim itself is in trouble, not a port.
+        Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::DeadlineExceeded) => {
+            return Err(error);
         }
-        bound => bound?,
+        Err(error) => return Err(in_use(engine, entry, state, wanted, &error)),
+        Ok(bound) => bound,
     };
     state.ports = bound.iter().filter_map(|port| mapping(port, wanted)).collect();
     let ports: Vec<PublishedPort> = wanted
@@ -179,7 +181,8 @@ fn published(port: &PortMapping, host_port: u16) -> PublishedPort {
     PublishedPort { protocol, host_ip: port.host_ip, host_port, container_port: port.container_port }
 }
 
-/// A port in use, in docker's words: another container has it, or some program of the host.
+/// A port that cannot be bound, in docker's words: another container has it, or some program of the host, or the address
+/// is not the host's.
 fn in_use(
     engine: &Engine,
     entry: &Entry,
@@ -195,13 +198,13 @@ fn in_use(
             let at = std::net::SocketAddr::new(address(port.host_ip), port.host_port);
             format!("Bind for {at} failed: port is already allocated")
         }
-        None => format!("failed to bind host port: {error}"),
+        None => format!("failed to bind host port: {}", error.detail()),
     };
     let name = entry.record().engine.as_ref().map(|fields| fields.name.clone()).unwrap_or_default();
     let endpoint = &state.endpoint_id;
     let detail =
         format!("driver failed programming external connectivity on endpoint {name} ({endpoint}): {reason}");
-    Error::new(ErrorKind::AlreadyExists, "publish", "port", "", detail)
+    Error::new(error.kind(), "publish", "port", "", detail)
 }
 
 /// One bound socket as a mapping, with the port that was given.
@@ -211,9 +214,54 @@ fn mapping(bound: &BoundPort, wanted: &[PortMapping]) -> Option<PortMapping> {
     Some(PortMapping { host_ip: bound.host_ip.parse().ok(), host_ports: (port, port), ..asked.clone() })
 }
 
+/// Tells that a run uses its network and its volumes.
+pub(crate) fn tell_connected(engine: &Engine, entry: &Entry) {
+    let endpoint = entry.live().endpoint.clone();
+    if let Some(endpoint) = endpoint {
+        tell(engine, entry, &endpoint, "connect", "mount");
+    }
+}
+
+/// Docker's events about what a run uses.
+fn tell(engine: &Engine, entry: &Entry, endpoint: &EndpointState, of_network: &str, of_volume: &str) {
+    let record = entry.record();
+    let mounts = record.engine.iter().flat_map(|fields| &fields.mounts);
+    let id = entry.key.id.to_string();
+    let publish = |kind: &'static str, action: &str, actor: &str, attributes: Vec<(&str, String)>| {
+        let attributes: std::collections::BTreeMap<String, String> =
+            attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let body = crate::events::Body::Action { kind, action: action.to_owned(), id: actor.to_owned() };
+        engine.events().publish(&entry.key.namespace, crate::clock::now(), body, Arc::new(attributes));
+    };
+    // One that joined another's network is not on any.
+    if !endpoint.network_id.is_empty() && !endpoint.network.starts_with("container:") {
+        let kind = match endpoint.network.as_str() {
+            "none" => "null",
+            name => name,
+        };
+        let attributes =
+            vec![("container", id.clone()), ("name", endpoint.network.clone()), ("type", kind.to_owned())];
+        publish("network", of_network, &endpoint.network_id, attributes);
+    }
+    for mount in mounts.filter(|mount| !mount.name.is_empty()) {
+        let mut attributes = vec![("container", id.clone()), ("driver", mount.driver.clone())];
+        if of_volume == "mount" {
+            attributes.extend([
+                ("destination", mount.target.clone()),
+                ("propagation", mount.propagation.clone()),
+                ("read/write", mount.read_write.to_string()),
+            ]);
+        }
+        publish("volume", of_volume, &mount.name, attributes);
+    }
+}
+
 /// Releases a container's network. The entry in the journal is made when this returns; the kernel follows.
 pub(crate) async fn release(engine: &Engine, entry: &Arc<Entry>) {
-    entry.live().endpoint = None;
+    let endpoint = entry.live().endpoint.take();
+    if let Some(endpoint) = endpoint {
+        tell(engine, entry, &endpoint, "disconnect", "unmount");
+    }
     let (networks, entry) = (engine.inner().networks.clone(), entry.clone());
     let released = blocking("release network", move || {
         networks.release(&key(&entry)).map_err(|error| failed("release", &entry, error))

@@ -28,12 +28,13 @@ pub(crate) fn make_directory(directory: &Path) -> Result<()> {
 pub(crate) fn write(directory: &Path, fields: &EngineFields, endpoint: &EndpointState) -> Result<()> {
     let host_network = endpoint.network == "host";
     let extra = extra_hosts(fields, endpoint)?;
+    let domain = fields.domainname.clone();
     let hosts = if host_network {
         files::host_network_hosts(&read_host("/etc/hosts"), &extra)
     } else {
         let own: Vec<_> = endpoint
             .ip_address
-            .map(|address| files::HostEntry { address, names: own_names(fields) })
+            .map(|address| files::HostEntry { address, names: own_names(fields, &domain) })
             .into_iter()
             .collect();
         files::hosts(&extra, &own)
@@ -67,10 +68,13 @@ fn host_resolver() -> String {
     text
 }
 
-/// Host name, its first label, and the container's name, each once.
-fn own_names(fields: &EngineFields) -> Vec<String> {
+/// Host name with its domain, its first label, and the container's name, each once.
+fn own_names(fields: &EngineFields, domain: &str) -> Vec<String> {
     let short = fields.hostname.split('.').next().unwrap_or_default();
-    let mut names = vec![fields.hostname.clone()];
+    let mut names = vec![match domain {
+        "" => fields.hostname.clone(),
+        domain => format!("{}.{domain}", fields.hostname),
+    }];
     // One that joined another's network is not who answers at the address.
     let joined = matches!(fields.network.mode, NetworkMode::Container(_));
     for name in [short, if joined { "" } else { fields.name.as_str() }] {

@@ -39,7 +39,7 @@ pub(crate) async fn restore(engine: &Engine) -> Result<()> {
     let live = engine.inner().roster.all();
     let state = &engine.config().state;
     let noted = find_bundles(state).into_iter().filter_map(|key| Bundle::of(state, &key).facts());
-    let addresses: Vec<_> = noted.map(|facts| facts.address).collect();
+    let addresses: Vec<_> = noted.flat_map(|facts| [facts.address, facts.streams]).collect();
     launch::sweep_sockets(engine.config(), &addresses);
     reconcile_networks(engine, &live).await;
     sweep(engine, &live).await;

@@ -8,7 +8,7 @@ use crate::{
     entry::Entry,
     events::Body,
     lifecycle::{
-        connect, exit, files, remove,
+        connect, exit, files, health, remove,
         task::{self, NewTask},
     },
     network::EndpointState,
@@ -100,7 +100,7 @@ async fn try_start(
 ) -> Result<()> {
     let wanted = connect::wanted_ports(fields)?;
     let chosen = resolve::choose(engine.config(), &record.runtime.name, record.runtime.options.clone())?;
-    let stdio = options::stdio(entry, fields, chosen.native)?;
+    let stdio = options::stdio(fields);
     let facts = Facts {
         driven: true,
         restart_count: entry.live().state.restart_count,
@@ -170,12 +170,14 @@ async fn try_start(
         live.state.exit_code = 0;
         live.state.pid = task.init.pid();
     }
+    connect::tell_connected(engine, entry);
     let (id, pid) = (entry.key.id.to_string(), task.init.pid());
     let bundle = task.bundle.path().display().to_string();
     engine.publish(entry, Body::TaskCreated { id: id.clone(), bundle, pid });
     engine.publish(entry, Body::TaskStarted { id, pid });
     // Watched only now: an exit must not be told before the start.
     task::show(engine, entry, &task);
+    health::watch(engine, entry, &task);
     Ok(())
 }
 
@@ -194,7 +196,12 @@ async fn complete(
     if prepared.shim.native {
         prepared.bundle.write_spec(&new.spec)?;
         let log = engine.container_directory(&entry.key);
-        new.options = Some(options::create(&entry.key.id, &log, fields, simple)?);
+        new.options = Some(options::create(&entry.record(), &log, fields, simple)?);
+    } else {
+        let log = engine.container_directory(&entry.key);
+        let request = options::held(&entry.record(), &log, fields, &prepared.bundle.streams())?;
+        new.stdio = prepared.shim.hold_streams(request).await?;
+        prepared.facts.stdio = (&new.stdio).into();
     }
     if !wanted.is_empty() {
         connect::publish(engine, entry, &prepared.shim, endpoint, wanted).await?;

@@ -9,12 +9,12 @@ use crate::{
     entry::{Entry, Exec, ExecLive},
     exec::ExecRequest,
     key::Key,
-    lifecycle::{connect, exit, restore, task},
+    lifecycle::{connect, exit, health, restore, task},
     shim::{
         Shim,
         bundle::{Bundle, Facts},
         client::Listed,
-        diagnostics, diary,
+        diagnostics, diary, launch,
     },
     state::Status,
     task::Task,
@@ -129,7 +129,8 @@ async fn reconnect(
             engine.config().limits.shim_call,
         )
         .await?;
-        let shim = shim.followed_by(diagnostics);
+        let streams = streams_of(engine, key, facts).await;
+        let shim = shim.followed_by(diagnostics).with_streams(streams);
         let listed = if shim.native {
             shim.processes(&key.id).await
         } else {
@@ -151,6 +152,20 @@ async fn reconnect(
     tracing::warn!(container = %key, "the shim has not answered within {deadline:?}; going on without it");
     told.take();
     connecting.await
+}
+
+/// Connects to the shim of Tare's that holds the streams and ports behind a foreign one.
+async fn streams_of(engine: &Engine, key: &Key, facts: &Facts) -> Option<Shim> {
+    if facts.streams.as_os_str().is_empty() {
+        return None;
+    }
+    let config = engine.config();
+    let (version, deadline) = (launch::VERSION, config.limits.shim_call);
+    let held = Shim::connect(key, &config.shim, true, &facts.streams, version, deadline).await;
+    let warn = |error: &Error| {
+        tracing::warn!(container = %key, %error, "nobody holds the streams of a container");
+    };
+    held.inspect_err(warn).ok()
 }
 
 /// Takes a living shim up.
@@ -202,6 +217,8 @@ async fn adopt(
     if let Some(exited) = exited {
         // Ended while no daemon was there to hear it.
         exit::process_ended(engine, entry, &task, None, exited).await;
+    } else if facts.driven {
+        health::watch(engine, entry, &task);
     }
 }
 

@@ -58,7 +58,18 @@ pub(crate) async fn prepare(engine: &Engine, key: &Key, new: &NewTask) -> Result
     if !chosen.native {
         diary::open(engine, key, &bundle)?;
     }
-    let started = match bootstrap::start(engine.config(), key, &bundle, &chosen).await {
+    let streams = match new.facts.driven && !chosen.native {
+        true => Some(start_streams(engine, key, &bundle, &mut facts).await),
+        false => None,
+    };
+    let started = match streams.transpose() {
+        Ok(streams) => {
+            let started = bootstrap::start(engine.config(), key, &bundle, &chosen).await;
+            started.map(|shim| shim.with_streams(streams))
+        }
+        Err(error) => Err(error),
+    };
+    let started = match started {
         Ok(shim) => {
             facts.address.clone_from(&shim.address);
             facts.version = shim.version;
@@ -67,6 +78,28 @@ pub(crate) async fn prepare(engine: &Engine, key: &Key, new: &NewTask) -> Result
         Err(error) => Err(error),
     };
     finish_prepare(engine, key, bundle, facts, started, &chosen).await
+}
+
+/// Starts Tare's shim that holds the streams and ports of a container behind a foreign one.
+async fn start_streams(engine: &Engine, key: &Key, bundle: &Bundle, facts: &mut Facts) -> Result<Shim> {
+    // Known before the shim is: a daemon that comes back ends it by this.
+    facts.streams = launch::socket_path(engine.config())?;
+    bundle.note(facts)?;
+    launch::launch(engine, key, bundle, &facts.streams).await
+}
+
+/// Ends the shim that held the streams of a foreign one that is gone.
+async fn end_streams(engine: &Engine, key: &Key, facts: &Facts) {
+    if facts.streams.as_os_str().is_empty() {
+        return;
+    }
+    let (config, limits) = (engine.config(), &engine.config().limits);
+    let deadline = limits.shim_reconnect;
+    match Shim::connect(key, &config.shim, true, &facts.streams, launch::VERSION, deadline).await {
+        Ok(shim) => shim.end_streams(&key.id).await,
+        Err(error) => tracing::debug!(container = %key, %error, "nobody holds the streams any more"),
+    }
+    launch::remove_socket(config, &facts.streams);
 }
 
 /// As [`prepare`], with Tare's own shim on the short way. Without a spec the caller writes it before the container is
@@ -193,6 +226,7 @@ pub(crate) async fn clean_up(
     if let Some(facts) = bundle.facts() {
         // A shim that ended by itself has removed it.
         launch::remove_socket(engine.config(), &facts.address);
+        end_streams(engine, key, &facts).await;
     }
     let exit = match bootstrap::delete(engine.config(), key, bundle, &chosen.binary).await {
         Ok(exit) => Some(exit),

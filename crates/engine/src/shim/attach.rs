@@ -8,6 +8,7 @@ use crate::{
     tasks::ProcessExit,
 };
 use bytes::Bytes;
+use std::{sync::Arc, time::Duration};
 use tare_api::{
     tare::shim::v1::{
         AttachEnd, AttachOpen, AttachRequest, AttachResponse, attach_end::Reason, attach_request,
@@ -18,6 +19,8 @@ use tare_api::{
 use tare_types::{ContainerId, ErrorKind, ExecId};
 use tokio::sync::mpsc;
 
+/// After the end of the output the exit is waited for this long.
+const EXIT_AFTER_OUTPUT: Duration = Duration::from_millis(500);
 /// Chunks that wait for a client; the shim's bounded buffer comes behind them.
 const CHUNKS: usize = 16;
 
@@ -47,12 +50,35 @@ pub(crate) struct Open {
     /// The process, 0 when it is not started.
     pub(crate) pid: u32,
     key: Key,
+    /// Set where another shim runs the process: it must be told of the end of stdin, and knows the exit.
+    foreign: Option<Foreign>,
+}
+
+/// A process of a foreign shim.
+#[derive(Clone)]
+struct Foreign {
+    shim: Arc<Shim>,
+    id: ContainerId,
+    exec: Option<ExecId>,
+}
+
+impl Foreign {
+    async fn close_stdin(&self) {
+        // The process may have ended.
+        self.shim.close_io(&self.id, self.exec.as_ref()).await.unwrap_or_default();
+    }
+
+    /// The exit, if it comes soon: the output has ended.
+    async fn exit(&self) -> Option<ProcessExit> {
+        let waiting = self.shim.wait(&self.id, self.exec.as_ref());
+        tokio::time::timeout(EXIT_AFTER_OUTPUT, waiting).await.ok()?.ok()
+    }
 }
 
 impl Open {
     /// Attaches to a process; with `start` the shim starts it then.
     pub(crate) async fn new(
-        shim: &Shim,
+        shim: &Arc<Shim>,
         id: &ContainerId,
         exec: Option<&ExecId>,
         options: AttachOptions,
@@ -67,7 +93,7 @@ impl Open {
             stdin: options.stdin,
             stdout: options.stdout,
             stderr: options.stderr,
-            start,
+            start: start && shim.native,
         };
         let gone = |status| failed(if start { "start" } else { "attach to" }, &shim.key, status);
         sender
@@ -81,7 +107,13 @@ impl Open {
             })?;
         match answer.map_err(gone)?.and_then(|answer| answer.message) {
             Some(attach_response::Message::Opened(opened)) => {
-                Ok(Self { sender, receiver, pid: opened.pid, key: shim.key.clone() })
+                let foreign = || Foreign { shim: shim.clone(), id: id.clone(), exec: exec.cloned() };
+                let foreign = (!shim.native).then(foreign);
+                let pid = match start && !shim.native {
+                    true => shim.start(id, exec).await?,
+                    false => opened.pid,
+                };
+                Ok(Self { sender, receiver, pid, key: shim.key.clone(), foreign })
             }
             _ => Err(Error::new(
                 ErrorKind::Internal,
@@ -97,8 +129,8 @@ impl Open {
     /// before the client learns the end of the output.
     pub(crate) async fn carry(self, ends: Ends, exited: impl FnOnce(ProcessExit) + Send) {
         let Ends { output, input } = ends;
-        let (sender, mut receiver, key) = (self.sender, self.receiver, self.key);
-        let feeding = feed(sender.clone(), input);
+        let (sender, mut receiver, key, foreign) = (self.sender, self.receiver, self.key, self.foreign);
+        let feeding = feed(sender.clone(), input, foreign.clone());
         let reading = async {
             loop {
                 let message = match receiver.next::<AttachResponse>().await {
@@ -128,7 +160,7 @@ impl Open {
             // Never ends by itself: stdin may end long before the output.
             never = feeding => match never {},
         };
-        finish(end, &key, &output, exited).await;
+        finish(end, &key, &output, foreign, exited).await;
         // Fails when the shim has ended the stream already.
         sender.close().await.unwrap_or_default();
     }
@@ -138,6 +170,7 @@ async fn finish(
     end: Option<AttachEnd>,
     key: &Key,
     output: &mpsc::Sender<Result<Chunk>>,
+    foreign: Option<Foreign>,
     exited: impl FnOnce(ProcessExit) + Send,
 ) {
     let Some(end) = end else { return };
@@ -148,11 +181,19 @@ async fn finish(
     }
     if end.exited {
         exited(convert::exit(0, end.exit_status, end.exited_at));
+    } else if let Some(foreign) = foreign
+        && let Some(exit) = foreign.exit().await
+    {
+        exited(exit);
     }
 }
 
 /// Sends what the client types; stays pending after its end.
-async fn feed(sender: StreamSender, input: Option<mpsc::Receiver<Input>>) -> std::convert::Infallible {
+async fn feed(
+    sender: StreamSender,
+    input: Option<mpsc::Receiver<Input>>,
+    foreign: Option<Foreign>,
+) -> std::convert::Infallible {
     if let Some(mut input) = input {
         while let Some(item) = input.recv().await {
             let (message, last) = match item {
@@ -160,7 +201,11 @@ async fn feed(sender: StreamSender, input: Option<mpsc::Receiver<Input>>) -> std
                 Input::Close => (attach_request::Message::CloseStdin(()), true),
             };
             // The process may have ended: its output ends next, which says it.
-            if sender.send(&AttachRequest { message: Some(message) }).await.is_err() || last {
+            let sent = sender.send(&AttachRequest { message: Some(message) }).await;
+            if let Some(foreign) = foreign.as_ref().filter(|_| last) {
+                foreign.close_stdin().await;
+            }
+            if sent.is_err() || last {
                 break;
             }
         }

@@ -31,6 +31,8 @@ pub(crate) struct Facts {
     pub(crate) native: bool,
     /// Socket of the shim; empty while it is being started.
     pub(crate) address: PathBuf,
+    /// Socket of Tare's shim that holds the streams of a foreign one, else empty.
+    pub(crate) streams: PathBuf,
     /// Version of the Task service.
     pub(crate) version: u32,
     /// Whether the engine drives the container (not a client of containerd's door).
@@ -84,6 +86,11 @@ impl Bundle {
     /// Where the bundle of a task is.
     pub(crate) fn of(state: &Path, key: &Key) -> Self {
         Self { path: state.join(TASKS).join(key.namespace.as_str()).join(key.id.as_str()) }
+    }
+
+    /// Directory of the fifos that Tare's shim holds for a foreign one.
+    pub(crate) fn streams(&self) -> PathBuf {
+        self.path.join("streams")
     }
 
     /// Its directory.

@@ -39,6 +39,8 @@ pub(crate) struct Shim {
     pub(crate) version: u32,
     /// What it says beside its answers, where it is a foreign one.
     _diagnostics: Option<Diagnostics>,
+    /// Tare's shim beside a foreign one: it holds streams and ports.
+    pub(crate) streams: Option<Box<Shim>>,
     client: Client,
     service: &'static str,
     deadline: Duration,
@@ -108,6 +110,7 @@ impl Shim {
             address: address.to_path_buf(),
             version,
             _diagnostics: None,
+            streams: None,
             client,
             service,
             deadline,
@@ -117,6 +120,16 @@ impl Shim {
     /// With the task that reads what the shim says; it ends with the connection.
     pub(crate) fn followed_by(self, diagnostics: Option<Diagnostics>) -> Self {
         Self { _diagnostics: diagnostics, ..self }
+    }
+
+    /// With Tare's shim that holds its streams.
+    pub(crate) fn with_streams(self, streams: Option<Shim>) -> Self {
+        Self { streams: streams.map(Box::new), ..self }
+    }
+
+    /// The one of Tare's that serves streams and ports: itself, or the one beside a foreign shim.
+    fn own(&self) -> &Shim {
+        self.streams.as_deref().unwrap_or(self)
     }
 
     fn options(&self, timeout: Option<Duration>) -> CallOptions {
@@ -287,6 +300,25 @@ impl Shim {
 
     /// Asks the shim to end when it has no container left.
     pub(crate) async fn shutdown(&self, id: &ContainerId) -> Result<()> {
+        if let Some(streams) = &self.streams {
+            // Its log is complete when this returns.
+            streams.end_streams(id).await;
+        }
+        self.ask_to_end(id).await
+    }
+
+    /// Ends a shim that holds streams for a foreign one.
+    pub(crate) async fn end_streams(&self, id: &ContainerId) {
+        let ended = match self.release_streams(id, None).await {
+            Ok(()) => self.ask_to_end(id).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
+            tracing::warn!(container = %id, %error, "the shim that holds the streams does not end");
+        }
+    }
+
+    async fn ask_to_end(&self, id: &ContainerId) -> Result<()> {
         let request = task::ShutdownRequest { id: id.to_string(), now: false };
         match self.call("shut down", "Shutdown", &request).await {
             // The shim may be gone before its answer is read.
@@ -310,12 +342,34 @@ impl Shim {
         bindings: Vec<private::PortBinding>,
     ) -> Result<Vec<private::BoundPort>> {
         let request = private::BindPortsRequest { id: id.to_string(), bindings };
-        Ok(self.private::<_, private::BindPortsResponse>("bind ports of", "BindPorts", &request).await?.ports)
+        let bound: private::BindPortsResponse =
+            self.own().private("bind ports of", "BindPorts", &request).await?;
+        Ok(bound.ports)
+    }
+
+    /// Has the shim beside a foreign one make and read the streams of a process.
+    pub(crate) async fn hold_streams(&self, request: private::HoldStreamsRequest) -> Result<Stdio> {
+        let terminal = request.terminal;
+        let held: private::HoldStreamsResponse =
+            self.own().private("hold streams of", "HoldStreams", &request).await?;
+        Ok(Stdio { stdin: held.stdin, stdout: held.stdout, stderr: held.stderr, terminal })
+    }
+
+    /// Forgets the streams of an exec, or of a container with all its execs, when all of them has been read.
+    pub(crate) async fn release_streams(&self, id: &ContainerId, exec: Option<&ExecId>) -> Result<()> {
+        let request = private::ReleaseStreamsRequest { id: id.to_string(), exec_id: text(exec) };
+        self.own().private("release streams of", "ReleaseStreams", &request).await
     }
 
     /// Opens an attach stream on a connection of its own.
     pub(crate) async fn open_attach(&self) -> Result<tare_api::ttrpc::Stream> {
-        let connected = tokio::time::timeout(self.deadline, Client::connect(&self.address)).await;
+        let own = self.own();
+        if !own.native {
+            let detail = "nothing holds its streams: it was started by a client of containerd's API";
+            let name = self.key.id.as_str();
+            return Err(Error::new(ErrorKind::FailedPrecondition, "attach to", "container", name, detail));
+        }
+        let connected = tokio::time::timeout(self.deadline, Client::connect(&own.address)).await;
         let client = connected
             .unwrap_or_else(|_| Err(Status::new(ErrorKind::DeadlineExceeded, "the shim does not answer")))
             .map_err(|status| failed("attach to", &self.key, status))?;

@@ -1,15 +1,16 @@
 //! What the engine tells a shim beside the bundle: where the streams of a driven container go.
 
 use crate::{
-    Any, Error, Result, entry::Entry, exec::ExecRequest, record::EngineFields, request::LogConfig,
+    Any, ContainerRecord, Error, Result, exec::ExecRequest, record::EngineFields, request::LogConfig,
     tasks::Stdio,
 };
 use prost::Message;
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 use tare_api::tare::shim::v1::{
-    CreateOptions, ExecOptions, JsonFileLog, LogConfig as ShimLog, TerminalSize, log_config::Driver,
+    CreateOptions, ExecOptions, HoldStreamsRequest, JsonFileLog, LogConfig as ShimLog, TerminalSize,
+    log_config::Driver,
 };
-use tare_types::{ContainerId, ErrorKind};
+use tare_types::{ContainerId, ErrorKind, ExecId};
 
 /// stdio of a process whose streams the shim owns.
 pub(crate) const OWNED: &str = "tare:";
@@ -22,26 +23,48 @@ pub(crate) fn log_name(id: &ContainerId) -> String {
     format!("{id}-json.log")
 }
 
-/// The streams of a driven container's first process.
+/// The streams of a driven container's first process; behind a foreign shim they are replaced by what is held.
+pub(crate) fn stdio(fields: &EngineFields) -> Stdio {
+    owned(fields.process.tty)
+}
+
+/// What Tare's shim beside a foreign one is asked to hold for a container's first process.
 ///
 /// # Errors
-/// `Unimplemented` for a log behind a foreign shim: nobody there writes Docker's form.
-pub(crate) fn stdio(entry: &Entry, fields: &EngineFields, native: bool) -> Result<Stdio> {
-    if native {
-        return Ok(owned(fields.process.tty));
+/// `InvalidArgument` for options of the log.
+pub(crate) fn held(
+    record: &ContainerRecord,
+    directory: &Path,
+    fields: &EngineFields,
+    fifos: &Path,
+) -> Result<HoldStreamsRequest> {
+    Ok(HoldStreamsRequest {
+        id: record.id.to_string(),
+        exec_id: String::new(),
+        directory: fifos.to_string_lossy().into_owned(),
+        terminal: fields.process.tty,
+        stdin_open: fields.process.open_stdin,
+        stdin_once: fields.process.stdin_once,
+        log: log(record, directory, fields)?,
+    })
+}
+
+/// The same for an exec.
+pub(crate) fn held_exec(
+    id: &ContainerId,
+    exec: &ExecId,
+    request: &ExecRequest,
+    fifos: &Path,
+) -> HoldStreamsRequest {
+    HoldStreamsRequest {
+        id: id.to_string(),
+        exec_id: exec.to_string(),
+        directory: fifos.to_string_lossy().into_owned(),
+        terminal: request.tty,
+        stdin_open: request.stdin,
+        stdin_once: true,
+        log: None,
     }
-    if fields.log.driver != "none" {
-        let detail = format!("log driver {} behind a foreign shim is not implemented", fields.log.driver);
-        return Err(Error::new(
-            ErrorKind::Unimplemented,
-            "start",
-            "container",
-            entry.key.id.as_str(),
-            detail,
-        )
-        .with_hint("use --log-driver none, or Tare's own runtime"));
-    }
-    Ok(Stdio { terminal: fields.process.tty, ..Stdio::default() })
 }
 
 /// Streams that the shim owns.
@@ -50,15 +73,14 @@ pub(crate) fn owned(terminal: bool) -> Stdio {
 }
 
 /// Options of a driven container.
-pub(crate) fn create(id: &ContainerId, directory: &Path, fields: &EngineFields, start: bool) -> Result<Any> {
-    let log = match fields.log.driver.as_str() {
-        "json-file" => {
-            Some(ShimLog { driver: Some(Driver::JsonFile(json_file(id, directory, &fields.log)?)) })
-        }
-        _ => None,
-    };
+pub(crate) fn create(
+    record: &ContainerRecord,
+    directory: &Path,
+    fields: &EngineFields,
+    start: bool,
+) -> Result<Any> {
     let options = CreateOptions {
-        log,
+        log: log(record, directory, fields)?,
         stdin_open: fields.process.open_stdin,
         stdin_once: fields.process.stdin_once,
         start,
@@ -66,6 +88,64 @@ pub(crate) fn create(id: &ContainerId, directory: &Path, fields: &EngineFields, 
         ..CreateOptions::default()
     };
     Ok(Any::new(CREATE_OPTIONS, options.encode_to_vec()))
+}
+
+/// Where the log of a driven container goes; `None` for driver `none`.
+pub(crate) fn log(
+    record: &ContainerRecord,
+    directory: &Path,
+    fields: &EngineFields,
+) -> Result<Option<ShimLog>> {
+    if fields.log.driver != "json-file" {
+        return Ok(None);
+    }
+    let mut file = json_file(&record.id, directory, &fields.log)?;
+    file.attrs = attributes(record, fields).into_iter().collect();
+    Ok(Some(ShimLog { driver: Some(Driver::JsonFile(file)) }))
+}
+
+/// What the log options `labels`, `env` and `tag` put beside each line.
+fn attributes(record: &ContainerRecord, fields: &EngineFields) -> BTreeMap<String, String> {
+    let mut attributes = BTreeMap::new();
+    let listed = |name: &str| {
+        let text = fields.log.options.get(name).map_or("", String::as_str);
+        text.split(',').map(str::trim).filter(|name| !name.is_empty())
+    };
+    for label in listed("labels") {
+        if let Some(value) = record.labels.get(label) {
+            attributes.insert(label.to_owned(), value.clone());
+        }
+    }
+    for name in listed("env") {
+        let value = fields.env.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='));
+        if let Some(value) = value {
+            attributes.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    if let Some(tag) = fields.log.options.get("tag").filter(|tag| !tag.is_empty()) {
+        attributes.insert("tag".to_owned(), rendered(tag, record, fields));
+    }
+    attributes
+}
+
+/// A tag with the fields that Docker's log tags know filled in; what it does not know stays as it is.
+fn rendered(tag: &str, record: &ContainerRecord, fields: &EngineFields) -> String {
+    let (id, image) = (record.id.as_str(), fields.image_id.as_str());
+    let image_hex = image.split_once(':').map_or(image, |(_, hex)| hex);
+    let short = |text: &str| text.get(..12).unwrap_or(text).to_owned();
+    let mut text = tag.to_owned();
+    for (name, value) in [
+        ("ID", short(id)),
+        ("FullID", id.to_owned()),
+        ("Name", fields.name.clone()),
+        ("ImageID", short(image_hex)),
+        ("ImageFullID", image.to_owned()),
+        ("ImageName", fields.image_request.clone()),
+        ("DaemonName", "tared".to_owned()),
+    ] {
+        text = text.replace(&format!("{{{{.{name}}}}}"), &value);
+    }
+    text
 }
 
 /// Options of an exec: the OCI process and its streams.
@@ -140,7 +220,7 @@ fn invalid(option: &'static str, text: &str) -> Error {
         "use",
         "log option",
         option,
-        format!("{text:?} is not a value of it"),
+        format!("invalid value for {option}: {text:?}"),
     )
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     Engine, Error, Result,
     images::Image,
-    record::{EngineFields, MountKind, MountPoint},
+    record::{EngineFields, MountKind, MountPoint, VolumeDevice},
     request::{CreateContainer, MountRequest, MountSource, NamespaceMode},
     volumes::{CreateVolume, Pins, Volume},
 };
@@ -50,6 +50,9 @@ pub(crate) async fn resolve(
 
 fn from_container(engine: &Engine, request: &CreateContainer, text: &str) -> Result<Vec<MountPoint>> {
     let (reference, mode) = text.split_once(':').unwrap_or((text, ""));
+    if !matches!(mode, "" | "ro" | "rw" | "z" | "Z") {
+        return Err(invalid("mode", mode, &format!("invalid mode: {mode}")));
+    }
     let other = engine.entry("use volumes of", &request.namespace, reference)?.record();
     let mut points = other.engine.as_ref().map(|fields| fields.mounts.clone()).unwrap_or_default();
     points.retain(|point| point.kind != MountKind::Tmpfs);
@@ -80,6 +83,7 @@ async fn one(engine: &Engine, mount: &MountRequest, target: String, pins: &mut P
                 read_write: !mount.read_only,
                 propagation: if propagation.is_empty() { "rprivate".into() } else { propagation },
                 anonymous: false,
+                device: None,
             })
         }
         MountSource::Volume { name, driver, driver_options, labels, no_copy } => {
@@ -116,13 +120,26 @@ async fn one(engine: &Engine, mount: &MountRequest, target: String, pins: &mut P
                 read_write: !mount.read_only,
                 propagation,
                 anonymous: false,
+                device: None,
             })
         }
     }
 }
 
 fn of_volume(volume: Volume, target: String, anonymous: bool, propagation: String) -> MountPoint {
+    let option = |name: &str| volume.options.get(name).cloned();
+    let device = option("device").map(|device| VolumeDevice {
+        kind: option("type").unwrap_or_default(),
+        device,
+        options: option("o")
+            .unwrap_or_default()
+            .split(',')
+            .filter(|option| !option.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    });
     MountPoint {
+        device,
         kind: MountKind::Volume,
         name: volume.name,
         source: volume.mountpoint.to_string_lossy().into_owned(),
@@ -223,6 +240,12 @@ fn mount(point: &MountPoint) -> Mount {
             ..Mount::default()
         };
     }
+    if let Some(device) = point.device.as_ref().filter(|device| device.directory().is_none()) {
+        let mut options = device.options.clone();
+        options.push(mode);
+        let (kind, source) = (device.kind.clone(), device.device.clone());
+        return Mount { destination, kind, source, options, ..Mount::default() };
+    }
     let mut options: Vec<String> =
         point.options.iter().filter(|option| matches!(option.as_str(), "bind" | "rbind")).cloned().collect();
     if options.is_empty() {
@@ -230,7 +253,9 @@ fn mount(point: &MountPoint) -> Mount {
     }
     let propagation = if point.propagation.is_empty() { "rprivate" } else { &point.propagation };
     options.extend([mode, propagation.to_owned()]);
-    Mount { destination, kind: "bind".into(), source: point.source.clone(), options, ..Mount::default() }
+    let directory = point.device.as_ref().and_then(VolumeDevice::directory);
+    let source = directory.unwrap_or(&point.source).to_owned();
+    Mount { destination, kind: "bind".into(), source, options, ..Mount::default() }
 }
 
 /// /dev/shm as the IPC mode wants it.

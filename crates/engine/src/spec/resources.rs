@@ -151,8 +151,8 @@ fn block_io(resources: &Resources) -> Result<Option<LinuxBlockIo>> {
     Ok((block_io != LinuxBlockIo::default()).then_some(block_io))
 }
 
-/// Kind (`c`, `b`), numbers and mode of a device of the host.
-fn device_numbers(path: &str) -> Result<(&'static str, i64, i64, u32)> {
+/// Kind (`c`, `b`) and numbers of a device of the host, and what is known of its file.
+fn device_numbers(path: &str) -> Result<(&'static str, i64, i64, rustix::fs::Stat)> {
     let status = rustix::fs::stat(path).map_err(|errno| {
         let detail = format!("error gathering device information while adding custom device \"{path}\"");
         invalid("device", path, &detail).with_source(std::io::Error::from(errno))
@@ -163,22 +163,22 @@ fn device_numbers(path: &str) -> Result<(&'static str, i64, i64, u32)> {
         _ => return Err(invalid("device", path, "not a device node")),
     };
     let (major, minor) = (rustix::fs::major(status.st_rdev), rustix::fs::minor(status.st_rdev));
-    Ok((kind, major.into(), minor.into(), status.st_mode & 0o7777))
+    Ok((kind, major.into(), minor.into(), status))
 }
 
 /// The nodes of a device request and the rules that allow them. A directory stands for the devices in it.
 pub(crate) fn device(request: &DeviceRequest) -> Result<(Vec<LinuxDevice>, Vec<LinuxDeviceCgroup>)> {
     let mut nodes = Vec::new();
     let mut add = |host: &str, container: &str| -> Result<()> {
-        let (kind, major, minor, mode) = device_numbers(host)?;
+        let (kind, major, minor, status) = device_numbers(host)?;
         nodes.push(LinuxDevice {
             path: container.to_owned(),
             kind: kind.to_owned(),
             major,
             minor,
-            file_mode: Some(mode),
-            uid: Some(0),
-            gid: Some(0),
+            file_mode: Some(status.st_mode & 0o7777),
+            uid: Some(status.st_uid),
+            gid: Some(status.st_gid),
         });
         Ok(())
     };

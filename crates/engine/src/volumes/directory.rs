@@ -108,12 +108,13 @@ impl VolumeDirectory {
         &self,
         name: &str,
         labels: BTreeMap<String, String>,
+        options: BTreeMap<String, String>,
         anonymous: bool,
         now: Timestamp,
     ) -> Result<Volume> {
         let hidden = self.hidden("new");
         let path = self.path.join(&hidden);
-        let describe = Description { labels, options: BTreeMap::new(), created_at: now, anonymous };
+        let describe = Description { labels, options, created_at: now, anonymous };
         let make = || -> std::io::Result<()> {
             fs::DirBuilder::new().mode(0o700).create(&path)?;
             let data = path.join(DATA);
@@ -156,12 +157,12 @@ impl VolumeDirectory {
         Ok(tare_store::tree::remove_tree(self.fd.as_fd(), hidden)?)
     }
 
-    /// Bytes on disk.
+    /// Bytes of its files.
     pub(super) fn size(&self, name: &str) -> Result<u64> {
         let path = self.data(name);
         let data = rustix::fs::open(&path, DIRECTORY, Mode::empty());
         let data = data.map_err(|errno| failed("measure", &path, errno.into()))?;
-        Ok(tare_store::tree::usage_of(data, name)?.bytes)
+        crate::sizes::of_files(data).map_err(|errno| failed("measure", &path, errno.into()))
     }
 
     fn hidden(&self, kind: &str) -> String {

@@ -32,6 +32,7 @@ impl VolumeState {
         &self,
         name: &str,
         labels: BTreeMap<String, String>,
+        options: BTreeMap<String, String>,
         anonymous: bool,
         now: Timestamp,
         pinned: bool,
@@ -39,7 +40,7 @@ impl VolumeState {
         let mut pins = self.lock();
         let found = match self.directory.get(name) {
             Some(volume) => (volume, false),
-            None => (self.directory.create(name, labels, anonymous, now)?, true),
+            None => (self.directory.create(name, labels, options, anonymous, now)?, true),
         };
         if pinned {
             *pins.entry(name.to_owned()).or_insert(0) += 1;
