@@ -1,11 +1,13 @@
 //! Between Docker's documents and the engine's values, both directions. Pure: no I/O, no clock.
 
+pub(crate) mod changes;
 pub(crate) mod create;
 pub(crate) mod defaults;
 pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod exec;
 pub(crate) mod extension;
+pub(crate) mod health;
 pub(crate) mod image;
 pub(crate) mod inspect;
 pub(crate) mod list;

@@ -4,7 +4,7 @@ use crate::body::Handled;
 use crate::convert::defaults::Defaults;
 use crate::error::ApiError;
 use crate::handlers::{
-    archive, attach, containers, exec, images, lifecycle, logs, networks, stats, system, volumes,
+    archive, attach, containers, exec, images, lifecycle, logs, networks, stats, system, transfer, volumes,
 };
 use crate::request::Request;
 use crate::routes::Route;
@@ -116,7 +116,7 @@ impl Docker {
             Route::ContainerAttach(name) => attach::attach(self, request, &name).await,
             Route::ContainerLogs(name) => logs::logs(self, &request, &name).await,
             Route::ContainerStats(name) => stats::stats(self, &request, &name).await,
-            Route::ContainerExport(name) => archive::export(self, &name).await,
+            Route::ContainerExport(name) => transfer::export(self, &name).await,
             Route::ArchiveStat(name) => archive::stat(self, &request, &name).await,
             Route::ArchiveGet(name) => archive::get(self, &request, &name).await,
             Route::ArchivePut(name) => archive::put(self, request, &name).await,
@@ -124,6 +124,13 @@ impl Docker {
             Route::ExecInspect(id) => exec::inspect(self, &id).await,
             Route::ExecStart(id) => exec::start(self, request, &id).await,
             Route::ExecResize(id) => exec::resize(self, &request, &id).await,
+            Route::Commit => transfer::commit(self, request).await,
+            Route::ImageLoad => transfer::load(self, request).await,
+            Route::ImagesSave => {
+                let names: Vec<String> = request.query.all("names").map(str::to_owned).collect();
+                transfer::save(self, &names).await
+            }
+            Route::ImageSave(name) => transfer::save(self, &[name]).await,
             Route::ImageList => images::list(self, &request).await,
             Route::ImageCreate => images::create(self, request).await,
             Route::ImagePrune => images::prune(self, &request).await,

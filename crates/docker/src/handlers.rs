@@ -11,4 +11,5 @@ pub(crate) mod networks;
 pub(crate) mod pull;
 pub(crate) mod stats;
 pub(crate) mod system;
+pub(crate) mod transfer;
 pub(crate) mod volumes;

@@ -54,6 +54,16 @@ pub(crate) fn has_controller(name: &str) -> bool {
         || fs::metadata(format!("/sys/fs/cgroup/{name}")).is_ok()
 }
 
+/// Processors and memory nodes that can be used, as lists of the kernel's form; empty where it does not say.
+pub(crate) fn online_sets() -> (String, String) {
+    (line("/sys/devices/system/cpu/online"), line("/sys/devices/system/node/online"))
+}
+
+/// Whether block I/O can be weighted (v1, or the controller of v2 with its weight).
+pub(crate) fn has_block_weight() -> bool {
+    fs::metadata("/sys/fs/cgroup/blkio/blkio.weight").is_ok() || has_cgroup_v2()
+}
+
 /// Open descriptors of this process.
 pub(crate) fn open_descriptors() -> usize {
     fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)

@@ -49,6 +49,19 @@ impl Request {
         self.required_json().await
     }
 
+    /// The body as a document; `None` for `null` and for an empty one.
+    pub(crate) async fn optional_json<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ApiError> {
+        self.check_json()?;
+        let bytes = self.bytes().await?;
+        let text = bytes.trim_ascii();
+        if text.is_empty() || text == b"null" {
+            return Ok(None);
+        }
+        crate::wire::parse(text)
+            .map(Some)
+            .map_err(|error| ApiError::bad_parameter(format!("invalid JSON: {error}")))
+    }
+
     /// The body as a document, which must be there.
     pub(crate) async fn required_json<T: DeserializeOwned>(&mut self) -> Result<T, ApiError> {
         self.check_json()?;

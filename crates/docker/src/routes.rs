@@ -40,6 +40,10 @@ pub(crate) enum Route {
     ExecInspect(String),
     ExecStart(String),
     ExecResize(String),
+    Commit,
+    ImageLoad,
+    ImagesSave,
+    ImageSave(String),
     ImageList,
     ImageCreate,
     ImagePrune,
@@ -89,6 +93,7 @@ fn system(method: &Method, path: &str) -> Option<Route> {
         ("GET", "events") => Route::Events,
         ("GET", "system/df") => Route::DiskUsage,
         ("POST", "auth") => Route::Auth,
+        ("POST", "commit") => Route::Commit,
         ("POST", "build/prune") => Route::BuildCachePrune,
         _ => return None,
     })
@@ -146,6 +151,8 @@ fn exec(method: &Method, rest: &str) -> Option<Route> {
 fn images(method: &Method, rest: &str) -> Option<Route> {
     match (method.as_str(), rest) {
         ("GET", "json") => return Some(Route::ImageList),
+        ("GET", "get") => return Some(Route::ImagesSave),
+        ("POST", "load") => return Some(Route::ImageLoad),
         ("POST", "create") => return Some(Route::ImageCreate),
         ("POST", "prune") => return Some(Route::ImagePrune),
         _ => {}
@@ -158,6 +165,7 @@ fn images(method: &Method, rest: &str) -> Option<Route> {
     let name = name.to_owned();
     Some(match (method.as_str(), verb) {
         ("GET", "json") => Route::ImageInspect(name),
+        ("GET", "get") => Route::ImageSave(name),
         ("GET", "history") => Route::ImageHistory(name),
         ("POST", "push") => Route::ImagePush(name),
         ("POST", "tag") => Route::ImageTag(name),
@@ -193,7 +201,6 @@ fn plugins(method: &Method, rest: &str) -> Option<Route> {
 
 /// What dockerd routes and nothing above does: `{}` stands for a name.
 const PROMISED: &[(&str, &str)] = &[
-    ("POST", "commit"),
     ("POST", "build"),
     ("POST", "build/cancel"),
     ("POST", "session"),
@@ -203,9 +210,6 @@ const PROMISED: &[(&str, &str)] = &[
     ("POST", "containers/{}/checkpoints"),
     ("DELETE", "containers/{}/checkpoints/{}"),
     ("GET", "images/search"),
-    ("GET", "images/get"),
-    ("GET", "images/{}/get"),
-    ("POST", "images/load"),
     ("GET", "distribution/{}/json"),
     ("PUT", "volumes/{}"),
     ("POST", "networks/create"),
@@ -287,20 +291,15 @@ mod tests {
         assert_eq!(get(&format!("/images/{image}/json")), Some(Route::ImageInspect(image.into())));
         assert_eq!(resolve(&Method::DELETE, "/images/a/b"), Some(Route::ImageRemove("a/b".into())));
         assert_eq!(resolve(&Method::HEAD, "/_ping"), Some(Route::Ping));
+        assert_eq!(get("/images/get"), Some(Route::ImagesSave));
+        assert_eq!(get("/images/a/b/get"), Some(Route::ImageSave("a/b".into())));
         assert_eq!(get("/volumes"), Some(Route::VolumeList));
         assert_eq!(get("/volumes/data"), Some(Route::VolumeInspect("data".into())));
     }
 
     #[test]
     fn what_is_promised_is_known() {
-        for path in [
-            "/images/search",
-            "/images/get",
-            "/images/a/b/get",
-            "/swarm",
-            "/nodes/x",
-            "/containers/x/attach/ws",
-        ] {
+        for path in ["/images/search", "/swarm", "/nodes/x", "/containers/x/attach/ws"] {
             assert_eq!(get(path), Some(Route::NotImplemented), "{path}");
         }
         assert_eq!(resolve(&Method::POST, "/build"), Some(Route::NotImplemented));

@@ -2,7 +2,7 @@
 
 use crate::convert::defaults::{self, Defaults};
 use crate::convert::extension::Extension;
-use crate::convert::{exec, mounts, network, resources, security};
+use crate::convert::{exec, health, mounts, network, resources, security};
 use crate::error::ApiError;
 use crate::query::quote;
 use crate::version::ApiVersion;
@@ -28,18 +28,26 @@ pub(crate) struct Context<'a> {
     pub(crate) defaults: &'a Defaults,
     /// Processors online.
     pub(crate) cpus: usize,
+    /// Processors and memory nodes, as lists of the kernel's form.
+    pub(crate) online: (&'a str, &'a str),
+    /// Whether the host can weigh block I/O.
+    pub(crate) block_weight: bool,
 }
 
-/// Checks the request and translates it. The record keeps it as the image and the daemon complete it.
+/// Checks the request and translates it, with warnings. The record keeps it as the image and the daemon complete it.
 pub(crate) fn to_request(
     mut wire: CreateRequest,
     image: &Image,
     context: &Context<'_>,
-) -> Result<CreateContainer, ApiError> {
+) -> Result<(CreateContainer, Vec<String>), ApiError> {
     defaults::adapt(&mut wire, context.version)?;
     let asked = wire.config;
     let mut host = wire.host_config.unwrap_or_default();
     let networking = wire.networking_config.unwrap_or_default();
+    let mut warnings = resources::discard_unsupported(&mut host.resources, context.block_weight);
+    if host.network_mode == "host" && host.port_bindings.as_ref().is_some_and(|map| !map.is_empty()) {
+        warnings.push("Published ports are discarded when using host network mode".to_owned());
+    }
     check(&asked, &host, context)?;
 
     let mut request = CreateContainer::new(Namespace::default_namespace(), asked.image.clone());
@@ -66,13 +74,15 @@ pub(crate) fn to_request(
 
     let mut config = asked;
     defaults::merge_image(&mut config, &image.config.config);
+    health::check(&config)?;
+    request.health = health::to_check(&config);
     if config.entrypoint.is_empty() && config.cmd.is_empty() {
         return Err(ApiError::bad_parameter("no command specified"));
     }
     defaults::fill_host(&mut host, &networking, context.defaults);
     let extension = Extension { config, host_config: host, networking };
     request.extensions.insert(DOCKER_EXTENSION.to_owned(), extension.to_any());
-    Ok(request)
+    Ok((request, warnings))
 }
 
 fn non_empty(text: &str) -> Option<String> {
@@ -163,7 +173,13 @@ fn check(config: &Config, host: &HostConfig, context: &Context<'_>) -> Result<()
             "invalid Annotations: the empty string is not permitted as an annotation key{key}"
         ));
     }
-    resources::check(&host.resources, context.cpus, false)
+    if host.storage_opt.as_ref().is_some_and(|options| !options.is_empty()) {
+        return refuse(
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option".to_owned(),
+        );
+    }
+    resources::check(&host.resources, context.cpus, false)?;
+    resources::check_sets(&host.resources, context.online.0, context.online.1)
 }
 
 fn first_empty_key(map: &StringMap) -> Option<&str> {

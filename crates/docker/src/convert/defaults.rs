@@ -1,6 +1,6 @@
 //! What dockerd fills into a request before it keeps it, so that `inspect` shows what the container really has.
 
-use crate::convert::ports;
+use crate::convert::{health, ports};
 use crate::error::ApiError;
 use crate::version::ApiVersion;
 use crate::wire::StrSlice;
@@ -94,15 +94,18 @@ pub(crate) fn merge_image(config: &mut Config, image: &ExecutionConfig) {
     if config.stop_signal.is_empty() {
         config.stop_signal.clone_from(&image.stop_signal);
     }
-    if config.healthcheck.is_none() {
-        config.healthcheck = image.healthcheck.as_ref().map(|check| HealthConfig {
-            test: Some(check.test.clone()),
-            interval: check.interval,
-            timeout: check.timeout,
-            start_period: check.start_period,
-            start_interval: check.start_interval,
-            retries: check.retries,
-        });
+    let of_image = image.healthcheck.as_ref().map(|check| HealthConfig {
+        test: Some(check.test.clone()),
+        interval: check.interval,
+        timeout: check.timeout,
+        start_period: check.start_period,
+        start_interval: check.start_interval,
+        retries: check.retries,
+    });
+    match (&mut config.healthcheck, of_image) {
+        (Some(own), Some(of_image)) => health::merge(own, &of_image),
+        (own @ None, of_image) => *own = of_image,
+        (Some(_), None) => {}
     }
 }
 

@@ -7,7 +7,12 @@ use tare_types::{ErrorKind, Reference};
 
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
-        Self::new(status(error.kind()), message(&error))
+        // 404 of a creation makes the docker command pull the image: what else is missing must not look like it.
+        let status = match (error.kind(), error.what()) {
+            (ErrorKind::NotFound, "runtime") => StatusCode::BAD_REQUEST,
+            (kind, _) => status(kind),
+        };
+        Self::new(status, message(&error))
     }
 }
 
@@ -42,6 +47,15 @@ fn message(error: &Error) -> String {
         (ErrorKind::InvalidArgument, "container name") => {
             format!("Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
         }
+        (ErrorKind::InvalidArgument, "device") if std::error::Error::source(error).is_some() => {
+            // The reason below it makes the docker command's exit code.
+            let reason = std::error::Error::source(error).map_or_else(String::new, plain_reason);
+            format!("{}: {reason}", error.detail())
+        }
+        (ErrorKind::InvalidArgument, "volume") if !name.is_empty() => {
+            format!("create {name}: {}", error.detail())
+        }
+        (ErrorKind::NotFound, "runtime") => format!("unknown or invalid runtime name: {name}"),
         (ErrorKind::InvalidArgument, "bind mount") => {
             format!("invalid mount config for type \"bind\": {}: {name}", error.detail())
         }
@@ -50,6 +64,14 @@ fn message(error: &Error) -> String {
         (ErrorKind::InvalidArgument, _) if !error.detail().is_empty() => error.detail().to_owned(),
         _ => error.to_string(),
     }
+}
+
+/// An error of the kernel in its own words: `no such file or directory`, without the number that Rust adds.
+fn plain_reason(error: &(dyn std::error::Error + 'static)) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().collect::<String>() + chars.as_str())
 }
 
 /// dockerd shows a missing image with its tag, an id as it came.
@@ -97,10 +119,23 @@ pub(crate) fn start_error(error: Error) -> ApiError {
     }
 }
 
+/// The operation under which the engine tells of an IPC namespace that nobody may join.
+const SHARED_IPC: &str = "share IPC of";
+
 /// The error of a container's start: with what failed before it, its network or its task.
 pub(crate) fn container_start_error(error: Error) -> ApiError {
     const NETWORK: &str = "failed to set up container networking";
     match (error.kind(), error.what()) {
+        // Before anything was made: the sentence stands alone, as in dockerd.
+        (ErrorKind::NotFound, "container") => error.into(),
+        (ErrorKind::InvalidArgument, what) if what != "task" => error.into(),
+        (ErrorKind::FailedPrecondition, "container") if error.operation() == SHARED_IPC => {
+            ApiError::conflict(error.detail())
+        }
+        (_, "task") if error.operation() == "create" => {
+            let shim = format!("failed to create shim task: {}", error.detail());
+            start_error(error).map_message(|_| format!("failed to create task for container: {shim}"))
+        }
         (ErrorKind::NotFound, "network") => {
             ApiError::from(error).map_message(|text| format!("{NETWORK}: {text}"))
         }
@@ -130,6 +165,33 @@ mod tests {
             let error = ApiError::from(Error::not_found("inspect", what, name));
             assert_eq!((error.status().as_u16(), error.message()), (404, expected));
         }
+    }
+
+    #[test]
+    fn a_missing_runtime_does_not_look_like_a_missing_image() {
+        let error = ApiError::from(Error::not_found("use", "runtime", "fast"));
+        assert_eq!(
+            (error.status().as_u16(), error.message()),
+            (400, "unknown or invalid runtime name: fast")
+        );
+    }
+
+    #[test]
+    fn errors_before_the_task_stand_alone() {
+        let user = Error::new(ErrorKind::InvalidArgument, "use", "user", "x", "unable to find user x");
+        assert_eq!(container_start_error(user).message(), "unable to find user x");
+        let device =
+            Error::new(ErrorKind::InvalidArgument, "use", "device", "/dev/x", "error gathering device")
+                .with_source(std::io::Error::from_raw_os_error(2));
+        assert_eq!(ApiError::from(device).message(), "error gathering device: no such file or directory");
+        let detail = "OCI runtime create failed: exec: \"x\": executable file not found in $PATH";
+        let task = Error::new(ErrorKind::NotFound, "create", "task", "abc", detail);
+        let error = container_start_error(task);
+        assert_eq!(error.status().as_u16(), 400);
+        assert_eq!(
+            error.message(),
+            format!("failed to create task for container: failed to create shim task: {detail}")
+        );
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! A container as `inspect` shows it.
 
 use crate::convert::extension::Extension;
-use crate::convert::{mounts, network, time_text};
+use crate::convert::{health, mounts, network, time_text};
 use crate::wire::container::{GraphDriver, Inspect, State};
 use std::path::PathBuf;
 use tare_engine::state::{ContainerView, Status};
 use tare_types::ExecId;
 
 /// What the view does not hold.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Details {
     /// Execs that are known.
     pub(crate) execs: Vec<ExecId>,
@@ -67,6 +67,16 @@ pub(crate) fn to_inspect(view: &ContainerView, details: Details) -> Inspect {
     inspect
 }
 
+/// Why the last start failed, in the words in which the start itself was answered.
+fn error_text(error: &str) -> String {
+    match error.strip_prefix("create task ").and_then(|rest| rest.split_once(": ")) {
+        Some((_, detail)) => {
+            format!("failed to create task for container: failed to create shim task: {detail}")
+        }
+        None => error.to_owned(),
+    }
+}
+
 fn to_state(view: &ContainerView) -> State {
     let state = &view.state;
     State {
@@ -79,8 +89,9 @@ fn to_state(view: &ContainerView) -> State {
         dead: state.status == Status::Dead,
         pid: state.pid,
         exit_code: i32::try_from(state.exit_code).unwrap_or(i32::MAX),
-        error: state.error.clone(),
+        error: error_text(&state.error),
         started_at: time_text(state.started_at),
         finished_at: time_text(state.finished_at),
+        health: state.health.as_ref().map(health::to_wire),
     }
 }

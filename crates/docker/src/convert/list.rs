@@ -1,7 +1,7 @@
 //! Containers as `ps` shows them, and its filters.
 
 use crate::convert::extension::Extension;
-use crate::convert::{mounts, network, ports};
+use crate::convert::{health, mounts, network, ports};
 use crate::error::ApiError;
 use crate::filters::Filters;
 use crate::units::human_duration;
@@ -88,7 +88,7 @@ fn status_text(state: &ContainerState, now: Timestamp) -> String {
     };
     match state.status {
         Status::Created => "Created".to_owned(),
-        Status::Running => format!("Up {}", since(state.started_at)),
+        Status::Running => format!("Up {}{}", since(state.started_at), health::suffix(state)),
         Status::Paused => format!("Up {} (Paused)", since(state.started_at)),
         Status::Restarting => format!("Restarting ({}) {} ago", state.exit_code, since(state.finished_at)),
         Status::Removing => "Removal In Progress".to_owned(),
@@ -196,7 +196,7 @@ fn is_wanted(view: &ContainerView, row: &Summary, selection: &Selection) -> Resu
         && filters.matches_prefix("id", &row.id)
         && filters.matches_labels("label", &row.labels)
         && filters.matches_exactly("status", &row.state)
-        && filters.matches_exactly("health", "none")
+        && filters.matches_exactly("health", health::word(&view.state))
         && is_exited_with(view, filters)
         && has_volume(row, filters)
         && has_network(row, filters)
@@ -250,7 +250,8 @@ fn port_ranges(filters: &Filters, name: &str) -> Result<Vec<(u16, u16, String)>,
         let read = |text: &str| {
             text.parse::<u16>().map_err(|_| {
                 ApiError::bad_parameter(format!(
-                    "error while looking up for {name} {value}: invalid port range {range}"
+                    "error while looking up for {name} {value}: strconv.ParseUint: parsing {}: invalid syntax",
+                    crate::query::quote(text)
                 ))
             })
         };

@@ -230,7 +230,11 @@ fn parse_tmpfs(target: &str, text: &str) -> Result<MountRequest, ApiError> {
             },
             Some(("mode", value)) => mode = Some(u32::from_str_radix(value, 8).map_err(|_| invalid())?),
             _ if option == "ro" => read_only = true,
-            _ => options.push(option.to_owned()),
+            _ if is_tmpfs_option(option) => options.push(option.to_owned()),
+            _ => {
+                let quoted = quote(option);
+                return Err(ApiError::bad_parameter(format!("invalid tmpfs option [{quoted}]")));
+            }
         }
     }
     Ok(MountRequest {
@@ -239,6 +243,44 @@ fn parse_tmpfs(target: &str, text: &str) -> Result<MountRequest, ApiError> {
         read_only,
         propagation: None,
     })
+}
+
+/// Whether mount(8) knows the option for a tmpfs (dockerd's list).
+fn is_tmpfs_option(option: &str) -> bool {
+    const FLAGS: [&str; 26] = [
+        "exec",
+        "noexec",
+        "suid",
+        "nosuid",
+        "dev",
+        "nodev",
+        "rw",
+        "sync",
+        "async",
+        "dirsync",
+        "remount",
+        "mand",
+        "nomand",
+        "atime",
+        "noatime",
+        "diratime",
+        "nodiratime",
+        "bind",
+        "rbind",
+        "relatime",
+        "norelatime",
+        "strictatime",
+        "nostrictatime",
+        "defaults",
+        "noswap",
+        "huge",
+    ];
+    match option.split_once('=') {
+        Some((name, value)) => {
+            matches!(name, "uid" | "gid" | "nr_inodes" | "nr_blocks" | "mpol" | "huge") && !value.is_empty()
+        }
+        None => FLAGS.contains(&option) || PROPAGATIONS.contains(&option) || matches!(option, "unbindable"),
+    }
 }
 
 /// `64m`, `1g`, `1048576`: bytes.
@@ -286,6 +328,7 @@ pub(crate) fn clean(path: &str) -> String {
 pub(crate) fn from_mount_point(mount: &record::MountPoint, modes: &StringMap) -> MountPoint {
     let (kind, default_mode) = match mount.kind {
         MountKind::Bind => ("bind", ""),
+        MountKind::Volume if mount.anonymous => ("volume", ""),
         // dockerd relabels volumes unless told otherwise, and shows it.
         MountKind::Volume => ("volume", "z"),
         MountKind::Tmpfs => ("tmpfs", ""),

@@ -41,6 +41,12 @@ pub(crate) fn to_request(
     }
     let endpoint = endpoints.first().and_then(|(_, endpoint)| (*endpoint).clone()).unwrap_or_default();
     let ipam = endpoint.ipam_config.unwrap_or_default();
+    let has_address = [&ipam.ipv4_address, &ipam.ipv6_address].iter().any(|text| !text.is_empty());
+    if has_address && !matches!(mode, NetworkMode::Named(_)) {
+        return Err(ApiError::bad_parameter(
+            "invalid config for network bridge: invalid endpoint settings:\nuser specified IP address is supported on user defined networks only",
+        ));
+    }
     let exposed = config.exposed_ports.iter().flatten();
     Ok(NetworkRequest {
         aliases: endpoint.aliases.unwrap_or_default(),

@@ -20,9 +20,73 @@ pub(crate) fn check(resources: &wire::Resources, cpus: usize, update: bool) -> R
         );
     }
     if resources.device_requests.iter().flatten().next().is_some() {
-        return Err(ApiError::not_implemented("DeviceRequests (--gpus)"));
+        // No driver is there that could answer one.
+        let devices = resources.device_requests.iter().flatten();
+        let text: Vec<String> = devices.map(|device| could_not_select(device)).collect();
+        return Err(ApiError::internal(text.join("\n")));
     }
     Ok(())
+}
+
+fn could_not_select(device: &wire::DeviceRequest) -> String {
+    let sets: Vec<String> =
+        device.capabilities.iter().flatten().map(|set| format!("[{}]", set.join(" "))).collect();
+    let driver = crate::query::quote(&device.driver);
+    format!("could not select device driver {driver} with capabilities: [{}]", sets.join(" "))
+}
+
+/// Processors and memory nodes of a list that the host does not have. `available` is a list of the kernel's form.
+pub(crate) fn check_sets(resources: &wire::Resources, cpus: &str, nodes: &str) -> Result<(), ApiError> {
+    for (wanted, available, what, name) in [
+        (&resources.cpuset_cpus, cpus, "cpuset cpus", "CPUs"),
+        (&resources.cpuset_mems, nodes, "cpuset mems", "memory nodes"),
+    ] {
+        let Some(numbers) = parse_list(wanted) else {
+            return refuse(format!("Invalid value {wanted} for {what}: invalid format: {wanted}"));
+        };
+        // A host that does not tell what it has is asked by the kernel later.
+        let has = parse_list(available).filter(|has| !has.is_empty());
+        if has.is_some_and(|has| !numbers.is_subset(&has)) {
+            return refuse(format!(
+                "Requested {name} are not available - requested {wanted}, available: {available}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// `0-3,5`: the numbers; `None` for what is no list. A list is short: the kernel knows at most some thousands.
+fn parse_list(text: &str) -> Option<std::collections::BTreeSet<u16>> {
+    let mut numbers = std::collections::BTreeSet::new();
+    for part in text.split(',').filter(|_| !text.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (first.trim().parse::<u16>().ok()?, last.trim().parse::<u16>().ok()?);
+        if first > last || last > 8192 {
+            return None;
+        }
+        numbers.extend(first..=last);
+    }
+    Some(numbers)
+}
+
+/// What the kernel of this host does not do of what was asked for; the request goes on without it.
+pub(crate) fn discard_unsupported(resources: &mut wire::Resources, has_weight: bool) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !has_weight && resources.blkio_weight != 0 {
+        resources.blkio_weight = 0;
+        warnings.push(
+            "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded."
+                .to_owned(),
+        );
+    }
+    if !has_weight && resources.blkio_weight_device.iter().flatten().next().is_some() {
+        resources.blkio_weight_device = None;
+        warnings.push("Your kernel does not support Block I/O weight_device or the cgroup is not mounted. Weight-device discarded.".to_owned());
+    }
+    if resources.oom_kill_disable == Some(true) && resources.memory == 0 {
+        warnings.push("OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.".to_owned());
+    }
+    warnings
 }
 
 fn check_memory(resources: &wire::Resources, update: bool) -> Result<(), ApiError> {
@@ -193,6 +257,37 @@ mod tests {
             assert_eq!(message(json).as_deref(), Some(expected), "{json}");
         }
         assert_eq!(message(r#"{"Memory":8388608,"NanoCpus":500000000,"MemorySwap":-1}"#), None);
+    }
+
+    #[test]
+    fn sets_are_compared_with_what_the_host_has() {
+        let message = |json: &str| {
+            let resources = crate::wire::parse(json.as_bytes()).unwrap();
+            check_sets(&resources, "0-1", "0").err().map(|error| error.message().to_owned())
+        };
+        assert_eq!(message(r#"{"CpusetCpus":"0,1","CpusetMems":"0"}"#), None);
+        assert_eq!(
+            message(r#"{"CpusetCpus":"0-7"}"#).unwrap(),
+            "Requested CPUs are not available - requested 0-7, available: 0-1"
+        );
+        assert_eq!(
+            message(r#"{"CpusetMems":"1"}"#).unwrap(),
+            "Requested memory nodes are not available - requested 1, available: 0"
+        );
+        for bad in ["x", "1-", "3-1", "0-99999999"] {
+            let error = message(&format!(r#"{{"CpusetCpus":"{bad}"}}"#)).unwrap();
+            assert!(error.starts_with("Invalid value"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_do_is_said_and_discarded() {
+        let mut resources: wire::Resources = crate::wire::parse(
+            br#"{"BlkioWeight":100,"BlkioWeightDevice":[{"Path":"/dev/null","Weight":1}],"OomKillDisable":true}"#,
+        )
+        .unwrap();
+        assert_eq!(discard_unsupported(&mut resources, false).len(), 3);
+        assert_eq!((resources.blkio_weight, resources.blkio_weight_device), (0, None));
     }
 
     #[test]

@@ -39,12 +39,6 @@ pub(crate) async fn get(door: &Docker, request: &Request, name: &str) -> Handled
     Ok(reply)
 }
 
-/// `GET /containers/{name}/export`: the whole file system, without mounts.
-pub(crate) async fn export(door: &Docker, name: &str) -> Handled {
-    door.engine().containers().get(door.namespace(), name).await?;
-    Err(ApiError::not_implemented(format!("GET /containers/{name}/export")))
-}
-
 /// `PUT /containers/{name}/archive`.
 pub(crate) async fn put(door: &Docker, request: Request, name: &str) -> Handled {
     let path = request.required("path")?.to_owned();
@@ -61,7 +55,8 @@ pub(crate) async fn put(door: &Docker, request: Request, name: &str) -> Handled 
     Ok(body::status(StatusCode::OK))
 }
 
-async fn feed(mut body: Incoming, sender: mpsc::Sender<std::io::Result<Bytes>>) {
+/// Hands a body on, with the error of a client that goes away in the middle of it.
+pub(crate) async fn feed(mut body: Incoming, sender: mpsc::Sender<std::io::Result<Bytes>>) {
     while let Some(frame) = body.frame().await {
         let chunk = match frame {
             Ok(frame) => match frame.into_data() {
@@ -84,8 +79,12 @@ fn path_error(error: tare_engine::Error, name: &str, path: &str) -> ApiError {
         (ErrorKind::NotFound, _) => {
             ApiError::not_found(format!("Could not find the file {path} in container {name}"))
         }
+        (ErrorKind::PermissionDenied, "volume") => {
+            ApiError::new(StatusCode::FORBIDDEN, "mounted volume is marked read-only")
+        }
         (ErrorKind::PermissionDenied, _) => {
-            ApiError::new(StatusCode::FORBIDDEN, format!("container rootfs is marked read-only: {error}"))
+            tracing::debug!(%error, "an archive could not be written");
+            ApiError::new(StatusCode::FORBIDDEN, "container rootfs is marked read-only")
         }
         _ => error.into(),
     }

@@ -12,9 +12,10 @@ use crate::handlers::lifecycle::not_running;
 use crate::handlers::system::now;
 use crate::request::Request;
 use crate::units::parse_until;
-use crate::wire::container::{CreateRequest, CreateResponse, PruneReport, Top, UpdateResponse};
+use crate::wire::container::{Change, CreateRequest, CreateResponse, PruneReport, Top, UpdateResponse};
 use crate::wire::host_config::UpdateRequest;
 use http::StatusCode;
+use tare_engine::changes::ChangeKind;
 use tare_engine::containers::{RemoveOptions, UpdateContainer};
 use tare_engine::record::DOCKER_EXTENSION;
 use tare_engine::state::Status;
@@ -41,10 +42,24 @@ pub(crate) async fn list(door: &Docker, request: &Request) -> Handled {
     };
     let views = door.engine().containers().list(door.namespace()).await;
     let mut rows = select(&views, &selection, now())?;
+    if query.flag("size") {
+        for row in &mut rows {
+            if let Some(view) = views.iter().find(|view| view.record.id.as_str() == row.id) {
+                (row.size_rw, row.size_root_fs) = sizes(door, view).await;
+            }
+        }
+    }
     if !request.version.at_least(46) {
         rows.iter_mut().for_each(|row| row.host_config.annotations = None);
     }
     body::ok(&rows)
+}
+
+/// Bytes of the writable layer, and of all; 0 when they cannot be counted.
+async fn sizes(door: &Docker, view: &tare_engine::state::ContainerView) -> (i64, i64) {
+    let wire = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let sizes = door.engine().containers().sizes(view).await;
+    sizes.map_or((0, 0), |(written, all)| (wire(written), wire(all)))
 }
 
 /// Before API 1.22 `before` and `since` were parameters of their own.
@@ -66,16 +81,27 @@ pub(crate) async fn create(door: &Docker, mut request: Request) -> Handled {
         return Err(ApiError::bad_parameter("no command specified"));
     }
     let image = door.engine().images().get(door.namespace(), &wire.config.image).await?;
+    if let Some(wanted) = platform.as_ref().filter(|wanted| image.config.platform.rank_for(wanted).is_none())
+    {
+        return Err(ApiError::not_found(format!(
+            "image with reference {} was found but does not provide the specified platform ({wanted})",
+            wire.config.image
+        )));
+    }
+    let (cpus, nodes) = crate::host::online_sets();
     let context = Context {
+        online: (&cpus, &nodes),
+        block_weight: crate::host::has_block_weight(),
         version: request.version,
         name: request.query.non_empty("name"),
         platform,
         defaults: door.defaults(),
         cpus: door.cpus(),
     };
-    let create = to_request(wire, &image, &context)?;
+    let (create, mut warnings) = to_request(wire, &image, &context)?;
     let created = door.engine().containers().create_from(create, image).await?;
-    let response = CreateResponse { id: created.id.to_string(), warnings: created.warnings };
+    warnings.extend(created.warnings);
+    let response = CreateResponse { id: created.id.to_string(), warnings };
     body::json(StatusCode::CREATED, &response)
 }
 
@@ -83,14 +109,15 @@ pub(crate) async fn create(door: &Docker, mut request: Request) -> Handled {
 pub(crate) async fn inspect(door: &Docker, request: &Request, name: &str) -> Handled {
     let containers = door.engine().containers();
     let view = containers.get(door.namespace(), name).await?;
-    if request.query.flag("size") {
-        tracing::debug!(container = %view.record.id, "sizes were asked for and are not known");
-    }
+    let sizes = match request.query.flag("size") {
+        true => Some(sizes(door, &view).await),
+        false => None,
+    };
     let (namespace, id) = (&view.record.namespace, &view.record.id);
     let details = Details {
         execs: containers.execs(namespace, id),
         directory: containers.directory(namespace, id),
-        ..Details::default()
+        sizes,
     };
     body::ok(&to_inspect(&view, details))
 }
@@ -205,10 +232,21 @@ async fn keep_update(
     Ok(())
 }
 
-/// `GET /containers/{name}/changes`: the engine has no comparison of snapshots yet.
+/// `GET /containers/{name}/changes`.
 pub(crate) async fn changes(door: &Docker, name: &str) -> Handled {
-    door.engine().containers().get(door.namespace(), name).await?;
-    Err(ApiError::not_implemented(format!("GET /containers/{name}/changes")))
+    let changes = door.engine().containers().changes(door.namespace(), name).await?;
+    let rows: Vec<Change> = changes
+        .into_iter()
+        .map(|change| Change {
+            path: change.path,
+            kind: match change.kind {
+                ChangeKind::Modified => 0,
+                ChangeKind::Added => 1,
+                ChangeKind::Deleted => 2,
+            },
+        })
+        .collect();
+    body::ok(&Some(rows).filter(|rows| !rows.is_empty()))
 }
 
 /// `GET /containers/{name}/top`.

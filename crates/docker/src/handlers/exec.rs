@@ -118,6 +118,7 @@ fn start_error(error: tare_engine::Error) -> ApiError {
     match (error.kind(), error.what()) {
         (ErrorKind::NotFound, "exec" | "container") => error.into(),
         (ErrorKind::FailedPrecondition | ErrorKind::Unimplemented, _) => error.into(),
+        (ErrorKind::InvalidArgument, "user" | "group") => error.into(),
         _ => crate::convert::error::start_error(error).map_message(|text| {
             match text.find("OCI runtime exec failed") {
                 // The shim's own sentence says it better than the way it came.

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, stream};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tare_engine::images::{Credentials, Image, Progress, ProgressStep, PullRequest};
 use tare_types::{Digest, ErrorKind, Reference};
 use tokio::sync::mpsc;
@@ -52,16 +53,17 @@ pub(crate) fn to_credentials(config: AuthConfig) -> Option<Credentials> {
     (credentials != Credentials::default()).then_some(credentials)
 }
 
-/// `POST /images/create`: a pull; an import is not done here.
+/// `POST /images/create`: a pull, or an import.
 pub(crate) async fn create(door: &Docker, request: Request) -> Handled {
     let image = request.query.get("fromImage");
     if image.is_empty() {
-        return Err(ApiError::not_implemented("POST /images/create with fromSrc (import)"));
+        return super::transfer::import(door, request).await;
     }
     let reference = pull_reference(image.trim_end_matches(':'), request.query.get("tag"))?;
     let platform = parse_platform(request.query.get("platform"))?.filter(|_| request.version.at_least(32));
     let images = door.engine().images();
     let before = images.get(door.namespace(), &reference.to_string()).await.ok();
+    let before_digest = before.as_ref().map(|image| image.target.digest.clone());
     let pull = PullRequest {
         namespace: door.namespace().clone(),
         reference: reference.clone(),
@@ -75,8 +77,12 @@ pub(crate) async fn create(door: &Docker, request: Request) -> Handled {
         let image = images.pull(pull, Some(sender)).await.map_err(|error| pull_error(error, &name))?;
         Ok(end_of_pull(&name, before.as_ref(), &image))
     };
+    let (known, up_to_date) = (before_digest, AtomicBool::new(false));
     let first = move |step: &Progress| match &step.step {
-        ProgressStep::Resolved(_) => {
+        // Nothing is fetched: nothing is told of the layers.
+        _ if up_to_date.load(Ordering::Relaxed) => None,
+        ProgressStep::Resolved(found) => {
+            up_to_date.store(known.as_ref() == Some(found), Ordering::Relaxed);
             let text = format!("Pulling from {}", reference.path());
             Some(Line::of(reference.object(), text))
         }
@@ -132,8 +138,9 @@ fn pull_error(error: tare_engine::Error, reference: &Reference) -> ApiError {
     match error.kind() {
         ErrorKind::NotFound => {
             let separator = if reference.digest().is_some() { '@' } else { ':' };
+            tracing::debug!(%error, "a registry has no such manifest");
             ApiError::not_found(format!(
-                "manifest for {name}{separator}{object} not found: manifest unknown: {error}"
+                "manifest for {name}{separator}{object} not found: manifest unknown: manifest unknown"
             ))
         }
         ErrorKind::Unauthenticated | ErrorKind::PermissionDenied => ApiError::not_found(format!(

@@ -143,9 +143,16 @@ pub(crate) async fn info(door: &Docker, version: ApiVersion) -> Handled {
         security_options: security_options(v2),
         ..Info::default()
     };
+    let mut warnings = Vec::new();
     if !info.ipv4_forwarding {
-        info.warnings = Some(vec!["WARNING: IPv4 forwarding is disabled".to_owned()]);
+        warnings.push("WARNING: IPv4 forwarding is disabled".to_owned());
     }
+    for chain in engine.networks().other_firewalls().await {
+        warnings.push(format!(
+            "WARNING: the firewall chain {chain} drops forwarded packets: containers on a bridge reach nobody unless it accepts their bridge"
+        ));
+    }
+    info.warnings = Some(warnings).filter(|warnings| !warnings.is_empty());
     body::ok(&info)
 }
 

@@ -59,9 +59,8 @@ pub(crate) async fn create(door: &Docker, mut request: Request) -> Handled {
         )));
     }
     if name.len() == 1 {
-        let message =
-            "create: volume name is too short, names should be at least two alphanumeric characters";
-        return Err(ApiError::bad_parameter(message));
+        let message = "volume name is too short, names should be at least two alphanumeric characters";
+        return Err(ApiError::bad_parameter(format!("create {name}: {message}")));
     }
     if !matches!(wire.driver.as_str(), "" | "local") {
         let driver = &wire.driver;
@@ -75,6 +74,7 @@ pub(crate) async fn create(door: &Docker, mut request: Request) -> Handled {
             "create {name}: conflict: volume name must be unique: {}",
             error.detail()
         )),
+        ErrorKind::InvalidArgument => error.into(),
         _ => ApiError::from(error).map_message(|text| format!("create {name}: {text}")),
     })?;
     body::json(StatusCode::CREATED, &to_wire(&volume, None))

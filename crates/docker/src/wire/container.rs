@@ -68,6 +68,23 @@ wire! {
         error: String,
         started_at: String,
         finished_at: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        health: Option<Health>,
+    }
+
+    /// What the health check of a container says.
+    pub(crate) struct Health {
+        status: String,
+        failing_streak: u32,
+        log: Vec<HealthResult>,
+    }
+
+    /// One run of a health check.
+    pub(crate) struct HealthResult {
+        start: String,
+        end: String,
+        exit_code: i64,
+        output: String,
     }
 
     /// Where the root file system comes from.
@@ -138,6 +155,12 @@ wire! {
     pub(crate) struct Top {
         processes: Vec<Vec<String>>,
         titles: Vec<String>,
+    }
+
+    /// One row of `GET /containers/{id}/changes`: 0 modified, 1 added, 2 deleted.
+    pub(crate) struct Change {
+        path: String,
+        kind: u8,
     }
 
     /// Answer of `POST /containers/{id}/update`.

@@ -36,9 +36,17 @@ fn image() -> Image {
 
 fn create(json: &str) -> Result<CreateContainer, String> {
     let defaults = Defaults { log: LogConfig::default(), cgroup_v2: false };
-    let context =
-        Context { version: ApiVersion::MAX, name: Some("web"), platform: None, defaults: &defaults, cpus: 2 };
+    let context = Context {
+        version: ApiVersion::MAX,
+        name: Some("web"),
+        platform: None,
+        defaults: &defaults,
+        cpus: 2,
+        online: ("0-1", "0"),
+        block_weight: true,
+    };
     to_request(crate::wire::parse(json.as_bytes()).unwrap(), &image(), &context)
+        .map(|(request, _)| request)
         .map_err(|error| error.message().to_owned())
 }
 
@@ -101,8 +109,15 @@ fn an_image_without_a_command_needs_one() {
     let mut image = image();
     image.config = Arc::new(ImageConfig::default());
     let defaults = Defaults { log: LogConfig::default(), cgroup_v2: false };
-    let context =
-        Context { version: ApiVersion::MAX, name: None, platform: None, defaults: &defaults, cpus: 2 };
+    let context = Context {
+        version: ApiVersion::MAX,
+        name: None,
+        platform: None,
+        defaults: &defaults,
+        cpus: 2,
+        online: ("0-1", "0"),
+        block_weight: true,
+    };
     let error = to_request(CreateRequest::default(), &image, &context).unwrap_err();
     assert_eq!(error.message(), "no command specified");
 }
