@@ -86,6 +86,12 @@ fn apply(args: &Args, config: &mut Config) {
     if let Some(level) = &args.log_level {
         config.debug.level.clone_from(level);
     }
+    // Shims and containers have other working directories: a path that depends on ours means nothing to them.
+    for path in [&mut config.root, &mut config.state, &mut config.grpc.address, &mut config.docker.address] {
+        if let Ok(absolute) = std::path::absolute(&*path) {
+            *path = absolute;
+        }
+    }
 }
 
 fn print(text: &str) -> anyhow::Result<()> {
