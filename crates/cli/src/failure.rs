@@ -13,17 +13,38 @@ pub(crate) struct Failure {
     pub(crate) code: u8,
     /// Status of the daemon's answer, where there was one.
     pub(crate) status: Option<u16>,
+    /// What of the manual is shown below the message.
+    pub(crate) manual: Manual,
+}
+
+/// What of the manual is shown below a message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Manual {
+    /// Nothing.
+    #[default]
+    None,
+    /// Where help is found.
+    Help,
+    /// The usage line too.
+    Usage,
 }
 
 impl Failure {
     /// A failure with exit code 1.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, code: 1, status: None }
+        let message = message.into();
+        Self { message, hint: None, code: 1, status: None, manual: Manual::None }
     }
 
     /// A wrong flag or argument: exit code 125, as docker has it.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self { code: 125, ..Self::new(message) }
+    }
+
+    /// A value that a flag cannot have: `invalid argument "x" for "-m, --memory" flag: …`.
+    pub(crate) fn flag(value: &str, flags: &str, why: impl fmt::Display) -> Self {
+        let message = format!("invalid argument \"{value}\" for \"{flags}\" flag: {why}");
+        Self { manual: Manual::Usage, ..Self::usage(message) }
     }
 
     /// An exit code without a message: that of the container's program.

@@ -12,6 +12,7 @@ mod args;
 mod command;
 mod failure;
 mod request;
+mod usage;
 mod view;
 mod wire;
 
@@ -41,10 +42,8 @@ fn main() -> ExitCode {
     let cli = match Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
-            // Usage faults end with 125, as docker's do; help and version with 0.
-            let code = if error.use_stderr() { 125 } else { 0 };
-            let _shown = error.print();
-            return ExitCode::from(code);
+            let words: Vec<String> = std::env::args().skip(1).collect();
+            return ExitCode::from(usage::report(&error, &words));
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -62,6 +61,12 @@ fn main() -> ExitCode {
         Err(failure) => {
             if !failure.message.is_empty() {
                 eprintln!("{}", failure.message);
+            }
+            let typed = || usage::Typed::find(&std::env::args().skip(1).collect::<Vec<_>>());
+            match failure.manual {
+                failure::Manual::None => {}
+                failure::Manual::Help => eprintln!("\n{}", typed().more("Run")),
+                failure::Manual::Usage => eprintln!("{}", typed().fault_of_flag()),
             }
             if let Some(hint) = &failure.hint {
                 eprintln!("hint: {hint}");

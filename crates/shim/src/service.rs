@@ -40,7 +40,6 @@ impl Service for ShimService {
         let waits = call.service != PRIVATE && task::READING.contains(&call.method.as_str());
         let work = async move {
             let answer = match call.service.as_str() {
-                PRIVATE if call.method == "ReleaseStreams" => private::release_streams(&self.0, &call).await,
                 PRIVATE => private::unary(&self.0, &call).await,
                 _ => task::unary(&self.0, &call).await,
             };

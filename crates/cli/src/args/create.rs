@@ -17,6 +17,9 @@ pub(crate) struct CreateArgs {
     /// Block IO (relative weight), between 10 and 1000, or 0 to disable
     #[arg(long)]
     pub(crate) blkio_weight: Option<u16>,
+    /// Block IO weight (relative device weight)
+    #[arg(long)]
+    pub(crate) blkio_weight_device: Vec<String>,
     /// Add Linux capabilities
     #[arg(long)]
     pub(crate) cap_add: Vec<String>,
@@ -38,6 +41,12 @@ pub(crate) struct CreateArgs {
     /// Limit CPU CFS (Completely Fair Scheduler) quota
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) cpu_quota: Option<i64>,
+    /// Limit CPU real-time period in microseconds
+    #[arg(long)]
+    pub(crate) cpu_rt_period: Option<i64>,
+    /// Limit CPU real-time runtime in microseconds
+    #[arg(long)]
+    pub(crate) cpu_rt_runtime: Option<i64>,
     /// CPU shares (relative weight)
     #[arg(short = 'c', long)]
     pub(crate) cpu_shares: Option<i64>,
@@ -56,6 +65,21 @@ pub(crate) struct CreateArgs {
     /// Add a rule to the cgroup allowed devices list
     #[arg(long)]
     pub(crate) device_cgroup_rule: Vec<String>,
+    /// Limit read rate (bytes per second) from a device
+    #[arg(long)]
+    pub(crate) device_read_bps: Vec<String>,
+    /// Limit read rate (IO per second) from a device
+    #[arg(long)]
+    pub(crate) device_read_iops: Vec<String>,
+    /// Limit write rate (bytes per second) to a device
+    #[arg(long)]
+    pub(crate) device_write_bps: Vec<String>,
+    /// Limit write rate (IO per second) to a device
+    #[arg(long)]
+    pub(crate) device_write_iops: Vec<String>,
+    /// Skip image verification: there is none to skip
+    #[arg(long, hide = true, default_value = "true", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) disable_content_trust: bool,
     /// Set custom DNS servers
     #[arg(long)]
     pub(crate) dns: Vec<String>,
@@ -80,6 +104,9 @@ pub(crate) struct CreateArgs {
     /// Expose a port or a range of ports
     #[arg(long)]
     pub(crate) expose: Vec<String>,
+    /// GPU devices to add to the container ('all' to pass all GPUs)
+    #[arg(long)]
+    pub(crate) gpus: Option<String>,
     /// Add additional groups to join
     #[arg(long)]
     pub(crate) group_add: Vec<String>,
@@ -92,6 +119,9 @@ pub(crate) struct CreateArgs {
     /// Consecutive failures needed to report unhealthy
     #[arg(long)]
     pub(crate) health_retries: Option<i64>,
+    /// Time between running the check during the start period (ms|s|m|h)
+    #[arg(long)]
+    pub(crate) health_start_interval: Option<String>,
     /// Start period for the container to initialize before starting health-retries countdown
     #[arg(long)]
     pub(crate) health_start_period: Option<String>,
@@ -113,15 +143,30 @@ pub(crate) struct CreateArgs {
     /// IPv4 address (e.g., 172.30.100.104)
     #[arg(long)]
     pub(crate) ip: Option<String>,
+    /// IPv6 address (e.g., 2001:db8::33)
+    #[arg(long)]
+    pub(crate) ip6: Option<String>,
     /// IPC mode to use
     #[arg(long)]
     pub(crate) ipc: Option<String>,
+    /// Container isolation technology
+    #[arg(long)]
+    pub(crate) isolation: Option<String>,
+    /// Kernel memory limit
+    #[arg(long, hide = true)]
+    pub(crate) kernel_memory: Option<String>,
     /// Set meta data on a container
     #[arg(short, long)]
     pub(crate) label: Vec<String>,
     /// Read in a line delimited file of labels
     #[arg(long)]
     pub(crate) label_file: Vec<String>,
+    /// Add link to another container
+    #[arg(long)]
+    pub(crate) link: Vec<String>,
+    /// Container IPv4/IPv6 link-local addresses
+    #[arg(long)]
+    pub(crate) link_local_ip: Vec<String>,
     /// Logging driver for the container
     #[arg(long)]
     pub(crate) log_driver: Option<String>,
@@ -239,6 +284,9 @@ pub(crate) struct CreateArgs {
     /// Bind mount a volume
     #[arg(short, long)]
     pub(crate) volume: Vec<String>,
+    /// Optional volume driver for the container
+    #[arg(long)]
+    pub(crate) volume_driver: Option<String>,
     /// Mount volumes from the specified container(s)
     #[arg(long)]
     pub(crate) volumes_from: Vec<String>,

@@ -73,6 +73,9 @@ pub(crate) async fn run(client: &Client, args: &DoctorArgs) -> Result<(), Failur
             format!("none at {}; start it with `tared &`", client.endpoint()),
         ),
     });
+    if daemon {
+        findings.extend(of_daemon(client).await);
+    }
     findings.iter().for_each(show);
     println!("\nWhat Tare left behind");
     let left = leftovers::find(&args.root, &args.state, daemon);
@@ -87,6 +90,21 @@ pub(crate) async fn run(client: &Client, args: &DoctorArgs) -> Result<(), Failur
         true => Err(Failure::exit(1)),
         false => Ok(()),
     }
+}
+
+/// What the daemon itself complains about: forwarding, firewalls of others.
+async fn of_daemon(client: &Client) -> Vec<Finding> {
+    let mut client = client.clone();
+    if client.negotiate().await.is_err() {
+        return Vec::new();
+    }
+    let info = client.get("/info").await.unwrap_or_default();
+    let warnings: Vec<&str> =
+        info["Warnings"].as_array().into_iter().flatten().filter_map(|warning| warning.as_str()).collect();
+    let finding = |warning: &&str| {
+        Finding::new(Grade::Note, "daemon", warning.trim_start_matches("WARNING: ").to_owned())
+    };
+    warnings.iter().map(finding).collect()
 }
 
 fn show(finding: &Finding) {

@@ -15,8 +15,9 @@ pub(crate) async fn run(client: &Client, args: &ExecArgs) -> Result<(), Failure>
         return Err(Failure::usage("requires at least 2 arguments"));
     };
     if command.is_empty() {
-        return Err(Failure::usage("\"tare exec\" requires at least 2 arguments.")
-            .hint("tare exec [OPTIONS] CONTAINER COMMAND [ARG...]"));
+        return Err(Failure::new(
+            "tare: 'tare exec' requires at least 2 arguments\n\nUsage:  tare exec [OPTIONS] CONTAINER COMMAND [ARG...]\n\nSee 'tare exec --help' for more information",
+        ));
     }
     if container.starts_with('-') {
         return Err(Failure::usage(format!("unknown flag: {container}")));

@@ -18,11 +18,20 @@ fn parse(image: &str) -> Result<Reference, Failure> {
     Reference::parse_familiar(image).map_err(|error| {
         if image.bytes().any(|b| b.is_ascii_uppercase()) && error.reason.contains("lower case") {
             return Failure::new(format!(
-                "invalid reference format: repository name ({image}) must be lowercase"
+                "invalid reference format: repository name ({}) must be lowercase",
+                repository_of(image)
             ));
         }
-        Failure::new(format!("invalid reference format: {error}"))
+        Failure::new("invalid reference format")
     })
+}
+
+/// The repository of a reference that cannot be read, as docker shows it: with the prefix of official images, without
+/// the tag.
+fn repository_of(image: &str) -> String {
+    let last = image.rfind('/').map_or(0, |at| at + 1);
+    let name = image[last..].find([':', '@']).map_or(image, |at| &image[..last + at]);
+    if name.contains('/') { name.to_owned() } else { format!("library/{name}") }
 }
 
 /// `pull`
@@ -75,8 +84,12 @@ async fn pull_stream(
 pub(crate) async fn push(client: &Client, args: &PushArgs) -> Result<(), Failure> {
     let reference = parse(&args.image)?;
     let tag = if args.all_tags { None } else { reference.tag().map(str::to_owned) };
-    if !args.quiet {
-        println!("The push refers to repository [{}]", reference.name());
+    let named_tag = args.image.rsplit('/').next().is_some_and(|last| last.contains(':'));
+    if args.all_tags && named_tag {
+        return Err(Failure::new("tag can't be used with --all-tags/-a"));
+    }
+    if !named_tag && !args.all_tags && !args.quiet {
+        println!("Using default tag: latest");
     }
     let path = with_query(&format!("/images/{}/push", reference.familiar_name()), &[("tag", tag)]);
     let header = auth::header_for(&reference.to_string())?.unwrap_or_else(|| "e30=".to_owned());
@@ -197,7 +210,13 @@ pub(crate) async fn remove(client: &Client, args: &RmiArgs) -> Result<(), Failur
 
 /// `tag`
 pub(crate) async fn tag(client: &Client, args: &TagArgs) -> Result<(), Failure> {
-    let target = parse(&args.target)?;
+    let target = parse(&args.target).map_err(|failure| {
+        let named = format!("Error parsing reference: {:?} is not a valid repository/tag", args.target);
+        Failure { message: format!("{named}: {failure}"), ..failure }
+    })?;
+    if target.digest().is_some() {
+        return Err(Failure::new("refusing to create a tag with a digest reference"));
+    }
     let path = with_query(
         &format!("/images/{}/tag", args.source),
         &[("repo", Some(target.familiar_name())), ("tag", target.tag().map(str::to_owned))],

@@ -13,7 +13,10 @@ const KINDS: [&str; 4] = ["container", "image", "network", "volume"];
 pub(crate) async fn any(client: &Client, args: &InspectArgs) -> Result<(), Failure> {
     match args.kind.as_deref() {
         Some(kind) if KINDS.contains(&kind) => self::kind(client, args, kind).await,
-        Some(other) => Err(Failure::new(format!("\"{other}\" is not a valid value for --type"))),
+        Some(other) => {
+            let known: Vec<String> = KINDS.iter().map(|kind| format!("{kind:?}")).collect();
+            Err(Failure::new(format!("unknown type: {other:?}: must be one of {}", known.join(", "))))
+        }
         None => show(client, args, &KINDS, "object").await,
     }
 }

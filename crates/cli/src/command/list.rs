@@ -3,7 +3,7 @@
 use crate::args::{ImagesArgs, PsArgs};
 use crate::failure::Failure;
 use crate::request::filters;
-use crate::view::human::{ago, decimal_size_short, now};
+use crate::view::human::{ago, decimal_size, decimal_size_short, now};
 use crate::view::table::Table;
 use crate::view::template;
 use crate::wire::client::{Client, flag, with_query};
@@ -125,6 +125,7 @@ fn container_row(container: &Value, no_trunc: bool) -> Value {
         "Mounts": mounts.join(","),
         "LocalVolumes": container["Mounts"].as_array().into_iter().flatten().filter(|m| m["Type"] == "volume").count().to_string(),
         "Networks": networks.join(","),
+        "Platform": Value::Null,
         "Size": size,
     })
 }
@@ -201,13 +202,7 @@ pub(crate) async fn images(client: &Client, args: &ImagesArgs) -> Result<(), Fai
         rows.extend(image_rows(image, args.no_trunc, wants_digests));
     }
     if args.quiet {
-        let mut last = String::new();
-        for id in rows.iter().map(|row| text(&row["ID"])) {
-            if id != last {
-                println!("{id}");
-            }
-            last = id;
-        }
+        rows.iter().for_each(|row| println!("{}", text(&row["ID"])));
         return Ok(());
     }
     if let Some(format) = &args.format {
@@ -261,7 +256,8 @@ fn image_rows(image: &Value, no_trunc: bool, digests: bool) -> Vec<Value> {
     }
     let id = text(&image["Id"]);
     let created = image["Created"].as_i64().unwrap_or(0);
-    let size = decimal_size_short(image["Size"].as_f64().unwrap_or(0.0));
+    let bytes = image["Size"].as_f64().unwrap_or(0.0);
+    let (size, virtual_size) = (decimal_size_short(bytes), decimal_size(bytes));
     names
         .into_iter()
         .map(|(repository, tag, digest)| {
@@ -269,7 +265,7 @@ fn image_rows(image: &Value, no_trunc: bool, digests: bool) -> Vec<Value> {
                 "Repository": repository, "Tag": tag, "Digest": digest,
                 "ID": if no_trunc { id.clone() } else { short(&id) },
                 "CreatedSince": ago(created, now()), "CreatedAt": created_at(created),
-                "Size": size, "VirtualSize": size, "Containers": "N/A", "SharedSize": "N/A", "UniqueSize": "N/A",
+                "Size": size, "VirtualSize": virtual_size, "Containers": "N/A", "SharedSize": "N/A", "UniqueSize": "N/A",
             })
         })
         .collect()

@@ -12,7 +12,7 @@ use hyper::Method;
 pub(crate) fn moment(flag_name: &str, text: Option<&str>) -> Result<Option<String>, Failure> {
     text.map(|text| {
         parse_moment(text, now()).ok_or_else(|| {
-            Failure::usage(format!(
+            Failure::new(format!(
                 "invalid value for \"{flag_name}\": failed to parse value as time or duration: \"{text}\""
             ))
         })

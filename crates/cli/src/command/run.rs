@@ -3,7 +3,7 @@
 use crate::args::{AttachArgs, CreateArgs, RunArgs, StartArgs};
 use crate::command::images;
 use crate::command::session::{self, End, Session};
-use crate::failure::Failure;
+use crate::failure::{Failure, Manual};
 use crate::request::create;
 use crate::wire::client::{Client, Hijacked, flag, with_query};
 use hyper::Method;
@@ -15,7 +15,7 @@ fn streams(args: &CreateArgs, detach: bool) -> Result<[bool; 3], Failure> {
     if detach {
         return match args.attach.is_empty() {
             true => Ok([false; 3]),
-            false => Err(Failure::usage("conflicting options: cannot specify both --attach and --detach")),
+            false => Err(Failure::new("conflicting options: cannot specify both --attach and --detach")),
         };
     }
     if args.attach.is_empty() {
@@ -27,10 +27,12 @@ fn streams(args: &CreateArgs, detach: bool) -> Result<[bool; 3], Failure> {
             "stdin" => chosen[0] = true,
             "stdout" => chosen[1] = true,
             "stderr" => chosen[2] = true,
-            other => {
-                return Err(Failure::usage(format!(
-                    "valid streams are STDIN, STDOUT and STDERR, not {other}"
-                )));
+            _ => {
+                return Err(Failure::flag(
+                    name,
+                    "-a, --attach",
+                    "valid streams are STDIN, STDOUT and STDERR",
+                ));
             }
         }
     }
@@ -49,15 +51,28 @@ pub(crate) async fn run(client: &Client, args: &RunArgs) -> Result<(), Failure> 
         1 => failure.with_code(125),
         _ => failure,
     };
-    let prefix = |failure: Failure| Failure { message: format!("tare: {}", failure.message), ..failure };
+    if create_args.rm && !matches!(create_args.restart.as_deref(), None | Some("no")) {
+        let conflict = "conflicting options: cannot specify both --restart and --rm";
+        return Err(of_run(Failure::usage(conflict)));
+    }
+    let prefix = of_run;
     let id = create_container(client, create_args, attach).await.map_err(with_run_code).map_err(prefix)?;
     if args.detach {
-        start_container(client, &id).await.map_err(prefix)?;
+        // Told before the end: whoever removes it needs the name also when it did not start.
+        let started = start_container(client, &id).await;
         println!("{id}");
-        return Ok(());
+        return started.map_err(prefix);
     }
     let code = attached(client, &id, create_args, attach, keys, args.sig_proxy).await?;
     if code == 0 { Ok(()) } else { Err(Failure::exit(code)) }
+}
+
+/// A failure before the program ran, as `run` shows it. What is wrong with a flag speaks for itself.
+fn of_run(failure: Failure) -> Failure {
+    if failure.manual == Manual::Usage {
+        return failure;
+    }
+    Failure { message: format!("tare: {}", failure.message), manual: Manual::Help, ..failure }
 }
 
 async fn attached(
@@ -78,7 +93,7 @@ async fn attached(
             let _ignored =
                 client.delete(&with_query(&format!("/containers/{id}"), &[("force", flag(true))])).await;
         }
-        return Err(Failure { message: format!("tare: {}", failure.message), ..failure });
+        return Err(of_run(failure));
     }
     let session = Session { tty: args.tty, stdin: attach[0], detach_keys: keys };
     let resize_path = format!("/containers/{id}/resize");
@@ -170,7 +185,11 @@ async fn exit_code(mut waiting: crate::wire::client::Chunks) -> Result<u8, Failu
 
 /// `create`
 pub(crate) async fn create(client: &Client, args: &CreateArgs) -> Result<(), Failure> {
-    let id = create_container(client, args, [args.interactive, true, true]).await?;
+    let created = create_container(client, args, [args.interactive, true, true]).await;
+    let id = created.map_err(|failure| match failure.code {
+        125 if failure.manual == Manual::None => of_run(failure),
+        _ => failure,
+    })?;
     println!("{id}");
     Ok(())
 }
@@ -181,6 +200,12 @@ async fn create_container(client: &Client, args: &CreateArgs, attach: [bool; 3])
     {
         return Err(Failure::new(format!(
             "container ID file found, make sure the other container isn't running or delete {file}"
+        )));
+    }
+    if !matches!(args.pull.as_str(), "always" | "missing" | "never") {
+        return Err(Failure::usage(format!(
+            "invalid pull option: '{}': must be one of \"always\", \"missing\" or \"never\"",
+            args.pull
         )));
     }
     let body = create::body(args, attach)?;

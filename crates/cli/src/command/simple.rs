@@ -48,6 +48,9 @@ pub(crate) async fn wait(client: &Client, names: &[String]) -> Result<(), Failur
 /// `rm`
 pub(crate) async fn remove(client: &Client, args: &RmArgs) -> Result<(), Failure> {
     for_each(&args.names, |name| async move {
+        if name.trim_matches('/').is_empty() {
+            return Err(Failure::new("container name cannot be empty"));
+        }
         let query = [("force", flag(args.force)), ("v", flag(args.volumes)), ("link", flag(args.link))];
         match client.delete(&with_query(&format!("/containers/{name}"), &query)).await {
             Err(failure) if failure.is_not_found() && args.force => {
@@ -62,9 +65,15 @@ pub(crate) async fn remove(client: &Client, args: &RmArgs) -> Result<(), Failure
 
 /// `rename`
 pub(crate) async fn rename(client: &Client, args: &RenameArgs) -> Result<(), Failure> {
+    if args.name.is_empty() || args.new_name.is_empty() {
+        return Err(Failure::new("Error: Neither old nor new names may be empty"));
+    }
     let path =
         with_query(&format!("/containers/{}/rename", args.name), &[("name", Some(args.new_name.clone()))]);
-    client.post(&path, None).await.map(|_| ())
+    client.post(&path, None).await.map(|_| ()).map_err(|failure| {
+        let message = format!("{failure}\nError: failed to rename container named {}", args.name);
+        Failure { message, ..failure }
+    })
 }
 
 /// `top`
@@ -85,12 +94,20 @@ pub(crate) async fn top(client: &Client, args: &TopArgs) -> Result<(), Failure> 
     for row in answer["Processes"].as_array().into_iter().flatten() {
         table.row(cells(row));
     }
-    print!("{}", table.render());
+    print!("{}", table.render_wide(20));
     Ok(())
 }
 
 /// `port`
 pub(crate) async fn port(client: &Client, args: &PortArgs) -> Result<(), Failure> {
+    if let Some(port) = &args.port {
+        let number = port.split('/').next().unwrap_or(port);
+        if number.parse::<u16>().is_err() {
+            return Err(Failure::new(format!(
+                "Error: invalid port ({number}): strconv.ParseUint: parsing \"{number}\": invalid syntax"
+            )));
+        }
+    }
     let info = client.get(&format!("/containers/{}/json", args.name)).await?;
     let wanted =
         args.port.as_ref().map(|port| if port.contains('/') { port.clone() } else { format!("{port}/tcp") });
@@ -114,7 +131,7 @@ pub(crate) async fn port(client: &Client, args: &PortArgs) -> Result<(), Failure
         }
     }
     if let (Some(wanted), true) = (&args.port, lines.is_empty()) {
-        return Err(Failure::new(format!("no public port '{wanted}' published for {}", args.name)));
+        return Err(Failure::new(format!("Error: No public port '{wanted}' published for {}", args.name)));
     }
     lines.sort();
     lines.iter().for_each(|line| println!("{line}"));

@@ -24,9 +24,9 @@ pub(crate) async fn run(client: &Client, args: &StatsArgs) -> Result<(), Failure
         }))
         .await;
         let mut rows = Vec::new();
-        for answer in answers {
+        for (name, answer) in names.iter().zip(answers) {
             match answer {
-                Ok(stats) => rows.push(row(&stats, args.no_trunc)),
+                Ok(stats) => rows.push(row(&stats, name, args.no_trunc)),
                 // With explicit names a missing one is an error; of a list it has just ended.
                 Err(failure) if !args.names.is_empty() => return Err(failure),
                 Err(_) => {}
@@ -66,7 +66,7 @@ async fn running(client: &Client, all: bool) -> Result<Vec<String>, Failure> {
     Ok(list.as_array().into_iter().flatten().map(|container| text(&container["Id"])).collect())
 }
 
-fn row(stats: &Value, no_trunc: bool) -> Value {
+fn row(stats: &Value, asked: &str, no_trunc: bool) -> Value {
     let number = |value: &Value| value.as_f64().unwrap_or(0.0);
     // An empty sum of floats is -0.0.
     let unsigned = |sum: f64| sum + 0.0;
@@ -101,7 +101,8 @@ fn row(stats: &Value, no_trunc: bool) -> Value {
     let name = text(&stats["name"]).trim_start_matches('/').to_owned();
     json!({
         "ID": if no_trunc { id.clone() } else { short(&id) },
-        "Container": short(&id),
+        // As it was asked for.
+        "Container": asked,
         "Name": name,
         "CPUPerc": format!("{cpu_percent:.2}%"),
         "MemUsage": format!("{} / {}", binary_size(usage), binary_size(limit)),

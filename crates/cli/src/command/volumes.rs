@@ -39,6 +39,7 @@ pub(crate) async fn run(client: &Client, verb: VolumeVerb) -> Result<(), Failure
                     json!({
                         "Driver": volume["Driver"], "Name": volume["Name"], "Mountpoint": volume["Mountpoint"],
                         "Scope": volume["Scope"], "Labels": labels.join(","), "Size": "N/A",
+                        "Availability": "N/A", "Group": "N/A", "Links": "N/A", "Status": "N/A",
                     })
                 })
                 .collect();

@@ -1,7 +1,7 @@
 //! Flags of `create` and `run` to the body of `POST /containers/create`.
 
 use crate::args::CreateArgs;
-use crate::failure::Failure;
+use crate::failure::{Failure, Manual};
 use crate::request::{environment, key_values, mounts, ports, read_file};
 use crate::view::human::{parse_go_duration, parse_size};
 use serde_json::{Map, Value, json};
@@ -11,8 +11,13 @@ pub(crate) fn body(args: &CreateArgs, attach: [bool; 3]) -> Result<Value, Failur
     let image = args.image();
     if image.starts_with('-') {
         let flag = image.split('=').next().unwrap_or(image);
-        return Err(Failure::usage(format!("unknown flag: {flag}")).hint("see 'tare run --help'"));
+        let unknown = match flag.strip_prefix("--") {
+            Some(_) => format!("unknown flag: {flag}"),
+            None => format!("unknown shorthand flag: '{}' in {flag}", flag.chars().nth(1).unwrap_or('-')),
+        };
+        return Err(Failure { manual: Manual::Usage, ..Failure::usage(unknown) });
     }
+    check(args)?;
     let ports = ports::parse(&args.publish, &args.expose)?;
     let mounts = mounts::parse(&args.volume, &args.mount, &args.tmpfs)?;
     let mut config = json!({
@@ -49,8 +54,48 @@ pub(crate) fn body(args: &CreateArgs, attach: [bool; 3]) -> Result<Value, Failur
     host["Tmpfs"] = Value::Object(mounts.tmpfs);
     host["PortBindings"] = Value::Object(ports.bindings);
     config["HostConfig"] = host;
-    config["NetworkingConfig"] = networking(args);
+    config["NetworkingConfig"] = networking(args)?;
     Ok(config)
+}
+
+/// What docker's command refuses before it asks the daemon.
+fn check(args: &CreateArgs) -> Result<(), Failure> {
+    if let Some(swappiness) = args.memory_swappiness.filter(|value| !(-1..=100).contains(value)) {
+        return Err(Failure::usage(format!(
+            "invalid value: {swappiness}. Valid memory swappiness range is 0-100"
+        )));
+    }
+    for entry in &args.add_host {
+        let flag = "--add-host";
+        let Some((name, address)) = entry.split_once([':', '=']).filter(|(name, _)| !name.is_empty()) else {
+            return Err(Failure::flag(entry, flag, format!("bad format for add-host: \"{entry}\"")));
+        };
+        let bare = address.trim_start_matches('[').trim_end_matches(']');
+        if address != "host-gateway" && bare.parse::<std::net::IpAddr>().is_err() {
+            let _ = name;
+            return Err(Failure::flag(entry, flag, format!("invalid IP address in add-host: \"{address}\"")));
+        }
+    }
+    if let Some(server) = args.dns.iter().find(|server| server.parse::<std::net::IpAddr>().is_err()) {
+        return Err(Failure::flag(
+            server,
+            "--dns",
+            format!("IP address is not correctly formatted: {server}"),
+        ));
+    }
+    if let Some(mac) = args.mac_address.as_ref().filter(|mac| !is_mac(mac)) {
+        return Err(Failure::usage(format!("{mac} is not a valid mac address")));
+    }
+    if args.no_healthcheck && args.health_cmd.is_some() {
+        return Err(Failure::usage("--no-healthcheck conflicts with --health-* options"));
+    }
+    Ok(())
+}
+
+fn is_mac(text: &str) -> bool {
+    let parts: Vec<&str> = text.split([':', '-']).collect();
+    parts.len() == 6
+        && parts.iter().all(|part| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 fn optional_list(list: &[String]) -> Value {
@@ -73,6 +118,8 @@ fn labels(args: &CreateArgs) -> Result<Map<String, Value>, Failure> {
             text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).map(str::to_owned),
         );
     }
+    // A line without a value means nothing in a file; on the command line it is a label without one.
+    lines.retain(|line| line.contains('='));
     lines.extend(args.label.iter().cloned());
     Ok(key_values(&lines))
 }
@@ -87,27 +134,31 @@ fn health(args: &CreateArgs) -> Result<Option<Value>, Failure> {
             parse_go_duration(text).ok_or_else(|| Failure::usage(format!("invalid duration \"{text}\"")))
         }
     };
+    let start_interval = nanos(&args.health_start_interval)?;
     let (interval, timeout, start) =
         (nanos(&args.health_interval)?, nanos(&args.health_timeout)?, nanos(&args.health_start_period)?);
     let retries = args.health_retries.unwrap_or(0);
-    if args.health_cmd.is_none() && interval == 0 && timeout == 0 && start == 0 && retries == 0 {
+    if args.health_cmd.is_none()
+        && interval == 0
+        && timeout == 0
+        && start == 0
+        && start_interval == 0
+        && retries == 0
+    {
         return Ok(None);
     }
     let test = args.health_cmd.as_ref().map(|command| json!(["CMD-SHELL", command]));
-    Ok(Some(
-        json!({"Test": test, "Interval": interval, "Timeout": timeout, "StartPeriod": start, "Retries": retries}),
-    ))
+    Ok(Some(json!({"Test": test, "Interval": interval, "Timeout": timeout, "StartPeriod": start,
+            "StartInterval": start_interval, "Retries": retries})))
 }
 
 fn size(flag: &str, text: &Option<String>) -> Result<i64, Failure> {
     match text {
         None => Ok(0),
-        Some(text) if text == "-1" => Ok(-1),
-        Some(text) => parse_size(text).ok_or_else(|| {
-            Failure::usage(format!(
-                "invalid argument \"{text}\" for \"--{flag}\" flag: invalid size: '{text}'"
-            ))
-        }),
+        Some(text) if text == "-1" && flag.ends_with("swap") => Ok(-1),
+        Some(text) => {
+            parse_size(text).ok_or_else(|| Failure::flag(text, flag, format!("invalid size: '{text}'")))
+        }
     }
 }
 
@@ -115,9 +166,7 @@ fn size(flag: &str, text: &Option<String>) -> Result<i64, Failure> {
 pub(crate) fn nano_cpus(text: &str) -> Result<i64, Failure> {
     let cpus: f64 =
         text.parse().ok().filter(|cpus: &f64| cpus.is_finite() && *cpus >= 0.0).ok_or_else(|| {
-            Failure::usage(format!(
-                "invalid argument \"{text}\" for \"--cpus\" flag: failed to parse {text} as a rational number"
-            ))
+            Failure::flag(text, "--cpus", format!("failed to parse {text} as a rational number"))
         })?;
     Ok((cpus * 1e9).round() as i64)
 }
@@ -139,7 +188,10 @@ fn host_config(args: &CreateArgs) -> Result<Value, Failure> {
         "NetworkMode": network,
         "RestartPolicy": restart_policy(args.restart.as_deref().unwrap_or("no"))?,
         "AutoRemove": args.rm,
+        "VolumeDriver": args.volume_driver.clone().unwrap_or_default(),
         "VolumesFrom": args.volumes_from,
+        "Links": optional_list(&args.link),
+        "Isolation": args.isolation.clone().unwrap_or_default(),
         "CapAdd": args.cap_add,
         "CapDrop": args.cap_drop,
         "CgroupnsMode": args.cgroupns.clone().unwrap_or_default(),
@@ -158,24 +210,33 @@ fn host_config(args: &CreateArgs) -> Result<Value, Failure> {
         "StorageOpt": key_values(&args.storage_opt),
         "UTSMode": args.uts.clone().unwrap_or_default(),
         "UsernsMode": args.userns.clone().unwrap_or_default(),
-        "ShmSize": size("shm-size", &args.shm_size)?,
+        "ShmSize": size("--shm-size", &args.shm_size)?,
         "Sysctls": key_values(&args.sysctl),
         "Annotations": key_values(&args.annotation),
     });
     let limits = json!({
         "CpuShares": args.cpu_shares.unwrap_or(0),
-        "Memory": size("memory", &args.memory)?,
+        "Memory": size("-m, --memory", &args.memory)?,
         "NanoCpus": cpus,
         "CgroupParent": args.cgroup_parent.clone().unwrap_or_default(),
         "BlkioWeight": args.blkio_weight.unwrap_or(0),
+        "BlkioWeightDevice": weights(&args.blkio_weight_device)?,
+        "BlkioDeviceReadBps": rates(&args.device_read_bps, "--device-read-bps", true)?,
+        "BlkioDeviceWriteBps": rates(&args.device_write_bps, "--device-write-bps", true)?,
+        "BlkioDeviceReadIOps": rates(&args.device_read_iops, "--device-read-iops", false)?,
+        "BlkioDeviceWriteIOps": rates(&args.device_write_iops, "--device-write-iops", false)?,
+        "CpuRealtimePeriod": args.cpu_rt_period.unwrap_or(0),
+        "CpuRealtimeRuntime": args.cpu_rt_runtime.unwrap_or(0),
+        "KernelMemory": size("--kernel-memory", &args.kernel_memory)?,
+        "DeviceRequests": gpus(args.gpus.as_deref())?,
         "CpuPeriod": args.cpu_period.unwrap_or(0),
         "CpuQuota": args.cpu_quota.unwrap_or(0),
         "CpusetCpus": args.cpuset_cpus.clone().unwrap_or_default(),
         "CpusetMems": args.cpuset_mems.clone().unwrap_or_default(),
         "Devices": args.device.iter().map(|spec| device(spec)).collect::<Result<Vec<_>, _>>()?,
         "DeviceCgroupRules": args.device_cgroup_rule,
-        "MemoryReservation": size("memory-reservation", &args.memory_reservation)?,
-        "MemorySwap": size("memory-swap", &args.memory_swap)?,
+        "MemoryReservation": size("--memory-reservation", &args.memory_reservation)?,
+        "MemorySwap": size("--memory-swap", &args.memory_swap)?,
         "MemorySwappiness": args.memory_swappiness.unwrap_or(-1),
         "OomKillDisable": args.oom_kill_disable,
         "PidsLimit": args.pids_limit.unwrap_or(0),
@@ -230,21 +291,115 @@ fn device(spec: &str) -> Result<Value, Failure> {
     Ok(json!({"PathOnHost": host, "PathInContainer": container, "CgroupPermissions": mode}))
 }
 
-/// `name=soft[:hard]`
-fn ulimit(spec: &str) -> Result<Value, Failure> {
-    let invalid = || Failure::usage(format!("invalid ulimit argument: {spec}"));
-    let (name, limits) = spec.split_once('=').ok_or_else(invalid)?;
-    let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
-    let number = |text: &str| text.parse::<i64>().map_err(|_| invalid());
-    Ok(json!({"Name": name, "Soft": number(soft)?, "Hard": number(hard)?}))
+/// `/dev/x:rate`, in bytes with a unit or in operations.
+fn rates(specs: &[String], flag: &str, bytes: bool) -> Result<Value, Failure> {
+    let one = |spec: &String| {
+        let invalid = |why: String| Failure::flag(spec, flag, why);
+        let (path, rate) = spec.split_once(':').ok_or_else(|| invalid(format!("bad format: {spec}")))?;
+        if !path.starts_with("/dev/") {
+            return Err(invalid(format!("bad format for device path: {spec}")));
+        }
+        let unit = if bytes { "<number>[<unit>]" } else { "<number>" };
+        let rate = if bytes { parse_size(rate) } else { rate.parse().ok().filter(|rate| *rate >= 0) };
+        let wrong = || {
+            invalid(format!(
+                "invalid rate for device: {spec}. The correct format is <device-path>:{unit}. Number must be a positive integer"
+            ))
+        };
+        Ok(json!({"Path": path, "Rate": rate.ok_or_else(wrong)?}))
+    };
+    specs.iter().map(one).collect::<Result<Vec<_>, _>>().map(Value::from)
 }
 
-fn networking(args: &CreateArgs) -> Value {
+/// `/dev/x:weight`
+fn weights(specs: &[String]) -> Result<Value, Failure> {
+    let one = |spec: &String| {
+        let invalid = |why: String| Failure::flag(spec, "--blkio-weight-device", why);
+        let (path, weight) = spec.split_once(':').ok_or_else(|| invalid(format!("bad format: {spec}")))?;
+        let weight = weight.parse::<u16>().ok().filter(|weight| *weight == 0 || (10..=1000).contains(weight));
+        let weight = weight.ok_or_else(|| invalid(format!("invalid weight for device: {spec}")))?;
+        Ok(json!({"Path": path, "Weight": weight}))
+    };
+    specs.iter().map(one).collect::<Result<Vec<_>, _>>().map(Value::from)
+}
+
+/// `all` or a number: the daemon says whether somebody can serve it.
+fn gpus(wanted: Option<&str>) -> Result<Value, Failure> {
+    let Some(text) = wanted else { return Ok(Value::Null) };
+    let count = match text {
+        "all" => -1,
+        text => text
+            .parse()
+            .map_err(|_| Failure::flag(text, "--gpus", "invalid count: it must be a number or all"))?,
+    };
+    Ok(json!([{"Driver": "", "Count": count, "DeviceIDs": null, "Capabilities": [["gpu"]], "Options": {}}]))
+}
+
+/// `name=soft[:hard]`
+fn ulimit(spec: &str) -> Result<Value, Failure> {
+    const KNOWN: [&str; 16] = [
+        "as",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
+    ];
+    let fault = |why: String| Failure::flag(spec, "--ulimit", why);
+    let (name, limits) =
+        spec.split_once('=').ok_or_else(|| fault(format!("invalid ulimit argument: {spec}")))?;
+    if !KNOWN.contains(&name) {
+        return Err(fault(format!("invalid ulimit type: {name}")));
+    }
+    let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
+    let number = |text: &str| {
+        let wrong = |_| fault(format!("strconv.ParseInt: parsing \"{text}\": invalid syntax"));
+        text.parse::<i64>().map_err(wrong)
+    };
+    let (soft, hard) = (number(soft)?, number(hard)?);
+    if hard != -1 && (soft == -1 || soft > hard) {
+        return Err(fault(format!(
+            "ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"
+        )));
+    }
+    Ok(json!({"Name": name, "Soft": soft, "Hard": hard}))
+}
+
+fn networking(args: &CreateArgs) -> Result<Value, Failure> {
     let mut endpoints = Map::new();
-    for network in &args.network {
+    let built_in = |network: &str| {
+        matches!(network, "default" | "bridge" | "none" | "host") || network.starts_with("container:")
+    };
+    let networks = match args.network.as_slice() {
+        [] => &["default".to_owned()][..],
+        networks => networks,
+    };
+    if !args.network_alias.is_empty() && networks.iter().any(|network| built_in(network)) {
+        let only = "network-scoped aliases are only supported for user-defined networks";
+        return Err(Failure::usage(only));
+    }
+    let wants_endpoint = args.ip.is_some() || args.ip6.is_some() || !args.link_local_ip.is_empty();
+    for network in networks {
         let mut endpoint = json!({});
-        if let Some(address) = &args.ip {
-            endpoint["IPAMConfig"] = json!({"IPv4Address": address});
+        if wants_endpoint {
+            endpoint["IPAMConfig"] = json!({
+                "IPv4Address": args.ip.clone().unwrap_or_default(),
+                "IPv6Address": args.ip6.clone().unwrap_or_default(),
+                "LinkLocalIPs": args.link_local_ip,
+            });
+        }
+        if network == "default" && !wants_endpoint {
+            continue;
         }
         if !args.network_alias.is_empty() {
             endpoint["Aliases"] = json!(args.network_alias);
@@ -253,7 +408,7 @@ fn networking(args: &CreateArgs) -> Value {
             endpoints.insert(network.clone(), endpoint);
         }
     }
-    json!({"EndpointsConfig": endpoints})
+    Ok(json!({"EndpointsConfig": endpoints}))
 }
 
 #[cfg(test)]

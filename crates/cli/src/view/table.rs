@@ -24,6 +24,11 @@ impl Table {
 
     /// The text, a line per row.
     pub(crate) fn render(&self) -> String {
+        self.render_wide(10)
+    }
+
+    /// The same with columns of at least so many characters.
+    pub(crate) fn render_wide(&self, least: usize) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             self.rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0)
@@ -34,7 +39,7 @@ impl Table {
             for (column, cell) in row.iter().enumerate() {
                 text.push_str(cell);
                 if column + 1 < row.len() {
-                    let padding = (widths[column] + 3).max(10) - cell.chars().count();
+                    let padding = (widths[column] + 3).max(least) - cell.chars().count();
                     text.extend(std::iter::repeat_n(' ', padding));
                 }
             }

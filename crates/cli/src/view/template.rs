@@ -41,7 +41,7 @@ impl Template {
 /// Rows by `--format`: `json`, `table …`, `raw …` or a template; `None` for the built-in table.
 pub(crate) fn render_rows(format: &str, rows: &[Value]) -> Result<String, Failure> {
     if format == "json" {
-        return Ok(rows.iter().map(|row| format!("{row}\n")).collect());
+        return Ok(rows.iter().map(|row| format!("{}\n", sorted(row))).collect());
     }
     let (table, body) = match format.strip_prefix("table") {
         Some(rest) => (true, rest.trim_start()),
@@ -56,6 +56,18 @@ pub(crate) fn render_rows(format: &str, rows: &[Value]) -> Result<String, Failur
     let mut shown = super::table::Table::with_header(cells(&template.header()));
     lines.iter().for_each(|line| shown.row(cells(line)));
     Ok(shown.render())
+}
+
+/// A row with its members by name, as docker prints it.
+fn sorted(row: &Value) -> Value {
+    match row {
+        Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_by_key(|(name, _)| name.as_str());
+            Value::Object(members.into_iter().map(|(name, value)| (name.clone(), value.clone())).collect())
+        }
+        other => other.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -92,6 +104,7 @@ mod tests {
         check("{{.Names}}", "[a b]");
         check("{{println .ID}}", "abc\n");
         check("{{.Labels}}", "map[k.x:v]");
+        check("{{.state.PID}}", "12");
     }
 
     #[test]
@@ -108,6 +121,10 @@ mod tests {
         let rows = [json!({"ID": "1", "Name": "x"})];
         assert_eq!(render_rows("table {{.ID}}\\t{{.Name}}", &rows).unwrap(), "ID        NAME\n1         x\n");
         assert_eq!(render_rows("{{.ID}}", &rows).unwrap(), "1\n");
+        let labelled = [json!({"Labels": "a=1,b.c=2"})];
+        assert_eq!(render_rows("{{.Label \"b.c\"}}-{{.Label \"z\"}}", &labelled).unwrap(), "2-\n");
+        let unordered = [json!({"b": 1, "a": 2})];
+        assert_eq!(render_rows("json", &unordered).unwrap(), "{\"a\":2,\"b\":1}\n");
         assert_eq!(render_rows("json", &rows).unwrap(), "{\"ID\":\"1\",\"Name\":\"x\"}\n");
     }
 }

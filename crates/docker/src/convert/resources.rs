@@ -22,7 +22,7 @@ pub(crate) fn check(resources: &wire::Resources, cpus: usize, update: bool) -> R
     if resources.device_requests.iter().flatten().next().is_some() {
         // No driver is there that could answer one.
         let devices = resources.device_requests.iter().flatten();
-        let text: Vec<String> = devices.map(|device| could_not_select(device)).collect();
+        let text: Vec<String> = devices.map(could_not_select).collect();
         return Err(ApiError::internal(text.join("\n")));
     }
     Ok(())

@@ -29,19 +29,17 @@ pub(super) async fn unary(shim: &Arc<Shim>, call: &Call) -> Result<Vec<u8>, Stat
             answer(&())
         }
         "HoldStreams" => answer(&shim.held.hold(&call.message()?)?),
+        "ReleaseStreams" => {
+            let request: wire::ReleaseStreamsRequest = call.message()?;
+            shim.held.release(&request.id, &request.exec_id).await;
+            answer(&())
+        }
         "ReopenLog" => {
             let id = call.message::<wire::ReopenLogRequest>()?.id;
             reopen_log(&*shim.container(&id)?)
         }
         other => Err(Status::unimplemented(&format!("shim method {other}"))),
     }
-}
-
-/// Answers a call that waits for output.
-pub(super) async fn release_streams(shim: &Arc<Shim>, call: &Call) -> Result<Vec<u8>, Status> {
-    let request: wire::ReleaseStreamsRequest = call.message()?;
-    shim.held.release(&request.id, &request.exec_id).await;
-    answer(&())
 }
 
 fn processes(shim: &Shim, request: &wire::ProcessesRequest) -> Result<Vec<u8>, Status> {

@@ -92,6 +92,9 @@ impl Scope<'_> {
     }
 
     fn command(&self, command: &Command, dot: &Value, previous: Option<Value>) -> Result<Value, String> {
+        if let Some(found) = self.method(command, dot)? {
+            return Ok(found);
+        }
         let mut arguments = command
             .arguments
             .iter()
@@ -103,6 +106,19 @@ impl Scope<'_> {
             (None, 1) => Ok(arguments.remove(0)),
             (None, _) => Err("can't give argument to non-function".to_owned()),
         }
+    }
+
+    /// `.Label "name"`: the one method that rows have; `None` for anything else.
+    fn method(&self, command: &Command, dot: &Value) -> Result<Option<Value>, String> {
+        let [Operand::Dot(path), argument] = command.arguments.as_slice() else { return Ok(None) };
+        if command.function.is_some() || path.last().map(String::as_str) != Some("Label") {
+            return Ok(None);
+        }
+        let name = show(&self.operand(argument, dot)?);
+        let labels = fields(dot, &["Labels".to_owned()])?;
+        let labels = labels.as_str().unwrap_or_default();
+        let of_label = |pair: &str| pair.strip_prefix(name.as_str())?.strip_prefix('=').map(str::to_owned);
+        Ok(Some(Value::from(labels.split(',').find_map(of_label).unwrap_or_default())))
     }
 
     fn operand(&self, operand: &Operand, dot: &Value) -> Result<Value, String> {
@@ -123,7 +139,7 @@ fn fields(value: &Value, path: &[String]) -> Result<Value, String> {
     let mut value = value;
     for (depth, field) in path.iter().enumerate() {
         value = match value {
-            Value::Object(map) => match map.get(field) {
+            Value::Object(map) => match map.get(field).or_else(|| in_any_case(map, field)) {
                 Some(found) => found,
                 None if depth + 1 == path.len() && depth > 0 => return Ok(Value::from("<no value>")),
                 None => {
@@ -135,6 +151,11 @@ fn fields(value: &Value, path: &[String]) -> Result<Value, String> {
         };
     }
     Ok(value.clone())
+}
+
+/// Go names a field `APIVersion` that its JSON calls `ApiVersion`.
+fn in_any_case<'a>(map: &'a serde_json::Map<String, Value>, field: &str) -> Option<&'a Value> {
+    map.iter().find(|(key, _)| key.eq_ignore_ascii_case(field)).map(|(_, value)| value)
 }
 
 /// Go's truth: not the zero value.
