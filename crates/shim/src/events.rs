@@ -65,6 +65,12 @@ macro_rules! topics {
     )*};
 }
 
+impl Event for tare_api::tare::shim::v1::LogTrouble {
+    const NAME: &'static str = "tare.shim.v1.LogTrouble";
+    const TOPIC: &'static str = "/tare/shim/log-trouble";
+    const UNASKED: bool = true;
+}
+
 topics! {
     TaskCreate "containerd.events.TaskCreate" "/tasks/create" false,
     TaskStart "containerd.events.TaskStart" "/tasks/start" false,

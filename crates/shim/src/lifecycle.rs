@@ -9,7 +9,7 @@ use tare_api::containerd::events::{
 };
 use tare_api::containerd::task::v2 as task;
 use tare_api::status::Status;
-use tare_api::tare::shim::v1::CreateOptions;
+use tare_api::tare::shim::v1::{CreateOptions, LogTrouble};
 use tare_runtime::Runtime;
 use tare_types::ErrorKind;
 use tare_types::spec::Spec;
@@ -87,7 +87,7 @@ impl Shim {
 
     /// The steps that need the mounted rootfs.
     async fn make(
-        &self,
+        self: &Arc<Self>,
         request: &task::CreateTaskRequest,
         options: &CreateOptions,
         bundle: &Path,
@@ -112,7 +112,15 @@ impl Shim {
             stderr: request.stderr.clone(),
             terminal: request.terminal,
         };
-        let log = options.log.as_ref().map(Log::open).transpose()?.flatten();
+        let mut log = options.log.as_ref().map(Log::open).transpose()?.flatten();
+        if let Some(log) = &mut log {
+            let (shim, container_id) = (Arc::downgrade(self), request.id.clone());
+            log.tell(move |message| {
+                if let Some(shim) = shim.upgrade() {
+                    shim.events.publish(&LogTrouble { container_id: container_id.clone(), message });
+                }
+            });
+        }
         let hub = hub_of(&names, log, options.stdin_open, options.stdin_once)?;
         let init = Process::new("", names, hub, options.terminal_size);
         let owner = Owner { namespace: &self.args.namespace, id: &request.id };

@@ -4,13 +4,15 @@
 //! Rotation is Docker's: when a write would go beyond max-size, `path` becomes `path.1` and so on, max-file files in
 //! all. The kubelet rotates CRI logs itself and asks for the file to be opened anew.
 //!
-//! A line that cannot be written (full disk) is lost and counted; the container goes on. A torn line is cut off
+//! A line that cannot be written (full disk) is lost and counted; the container goes on. The daemon is told when that
+//! begins and when it is over. A torn line is cut off
 //! again, so the file holds whole lines whenever a write has returned.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use tare_api::status::Status;
 use tare_api::tare::shim::v1::{JsonFileLog, LogConfig, log_config::Driver};
 use tare_types::logline::{LineCutter, Stream, encode_attrs, push_cri_line, push_json_line};
@@ -27,8 +29,23 @@ pub(crate) struct Log {
     max_size: u64,
     max_files: u32,
     cutters: [LineCutter; 2],
-    /// Lines that could not be written.
+    /// Writes that failed since the last good one.
     lost: u64,
+    told: Option<Told>,
+    /// Nothing is said before this: a disk on the edge is full and not full many times a second.
+    quiet_until: Option<Instant>,
+}
+
+/// The least time between two sentences about writes that begin to fail.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Who hears of a log that cannot be written.
+struct Told(Box<dyn Fn(String) + Send>);
+
+impl std::fmt::Debug for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Told")
+    }
 }
 
 #[derive(Debug)]
@@ -71,8 +88,25 @@ impl Log {
             max_files: limits.1,
             cutters: [LineCutter::new(max_line), LineCutter::new(max_line)],
             lost: 0,
+            told: None,
+            quiet_until: None,
             path,
         }))
+    }
+
+    /// `told` gets a sentence when the log cannot be written any more, and when it can be again.
+    pub(crate) fn tell(&mut self, told: impl Fn(String) + Send + 'static) {
+        self.told = Some(Told(Box::new(told)));
+    }
+
+    fn speaks(&self) -> bool {
+        self.quiet_until.is_none_or(|until| Instant::now() >= until)
+    }
+
+    fn say(&self, message: String) {
+        if let Some(Told(told)) = &self.told {
+            told(message);
+        }
     }
 
     /// Bytes the process wrote.
@@ -115,8 +149,22 @@ impl Log {
             self.rotate();
         }
         match self.file.write_all(lines) {
-            Ok(()) => self.size += lines.len() as u64,
-            Err(_) => {
+            Ok(()) => {
+                self.size += lines.len() as u64;
+                if self.lost > 0 && self.speaks() {
+                    let lost = std::mem::take(&mut self.lost);
+                    self.quiet_until = Instant::now().checked_add(QUIET);
+                    let path = self.path.display();
+                    self.say(format!("log file {path} is written again; {lost} writes of output were lost"));
+                }
+            }
+            Err(error) => {
+                if self.lost == 0 && self.speaks() {
+                    let path = self.path.display();
+                    self.say(format!(
+                        "write log file {path}: {error}; output is lost and the container goes on"
+                    ));
+                }
                 self.lost += 1;
                 // Cut a torn line off; if that fails too the next line starts in the middle of one.
                 self.file.set_len(self.size).unwrap_or_default();
@@ -169,6 +217,7 @@ fn open_append(path: &Path) -> std::io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::{Arc, Mutex};
     use tare_api::tare::shim::v1::CriLog;
 
     fn json(path: &Path, max_size: u64, max_files: u32) -> Log {
@@ -244,9 +293,20 @@ mod tests {
             max_files: 0,
             cutters: [LineCutter::new(0), LineCutter::new(0)],
             lost: 0,
+            told: None,
+            quiet_until: None,
         };
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let said = Arc::clone(&told);
+        log.tell(move |message| said.lock().unwrap().push(message));
         log.write(Timestamp::new(0, 0), Stream::Stdout, b"a\n");
-        assert_eq!((log.lost, log.size), (1, 0));
+        log.write(Timestamp::new(0, 0), Stream::Stdout, b"b\n");
+        assert_eq!((log.lost, log.size), (2, 0));
+        log.file = OpenOptions::new().write(true).open("/dev/null").unwrap();
+        log.write(Timestamp::new(0, 0), Stream::Stdout, b"c\n");
+        let told = told.lock().unwrap().clone();
+        assert!(told[0].starts_with("write log file /dev/full: No space left on device"), "{told:?}");
+        assert_eq!(told[1..], ["log file /dev/full is written again; 2 writes of output were lost"]);
     }
 
     #[test]

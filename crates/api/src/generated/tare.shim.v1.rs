@@ -352,3 +352,12 @@ pub struct ReleaseStreamsRequest {
     #[prost(string, tag = "2")]
     pub exec_id: ::prost::alloc::string::String,
 }
+/// An event, topic /tare/shim/log-trouble: a container's log cannot be written, or can be written again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LogTrouble {
+    #[prost(string, tag = "1")]
+    pub container_id: ::prost::alloc::string::String,
+    /// One sentence with path and cause.
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+}

@@ -59,6 +59,11 @@ fn a_full_disk_is_told_leaves_nothing_and_heals() {
     assert!(said.code == 1 && !said.err.is_empty(), "{said:?}");
     host.docker(&["logs", "--tail", "1", "writer"]).good();
     assert_eq!(host.field("writer", "{{.State.Status}}"), "running", "its log is full, it runs on");
+    let told = |what: &[&str]| {
+        let log = host.log();
+        log.lines().any(|line| what.iter().all(|part| line.contains(part))).then_some(())
+    };
+    wait_for("the loss to be told", || told(&["write log file", "-json.log", "No space left on device"]));
     // Who wants room must be able to remove.
     host.docker(&["rm", "-f", "goes"]).good();
 
@@ -66,6 +71,7 @@ fn a_full_disk_is_told_leaves_nothing_and_heals() {
     let last = || host.docker(&["logs", "--tail", "1", "writer"]).good().out;
     let seen = last();
     wait_for("the log to go on", || (last() != seen).then_some(()));
+    wait_for("the end of the loss to be told", || told(&["is written again", "writes of output were lost"]));
     let log = host.docker(&["logs", "writer"]).good().out;
     let numbers: Vec<u64> =
         log.lines().map(|line| line.strip_prefix("line ").unwrap().parse().unwrap()).collect();

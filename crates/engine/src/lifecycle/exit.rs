@@ -40,6 +40,9 @@ impl Engine {
                     self.publish(&entry, Body::TaskOom { id });
                 }
             }
+            Report::LogTrouble { id, message } => {
+                tracing::warn!(container = %format!("{namespace}/{id}"), "{message}");
+            }
             Report::Other(Body::Foreign { topic, .. }) if topic.is_empty() => {}
             Report::Other(body) => {
                 self.events().publish(namespace, time.unwrap_or_else(clock::now), body, Arc::default());

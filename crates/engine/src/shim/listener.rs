@@ -12,6 +12,7 @@ use std::{path::Path, sync::Arc};
 use tare_api::{
     containerd::{events as wire, services::events::ttrpc::v1::ForwardRequest},
     status::Status,
+    tare::shim::v1::LogTrouble,
     ttrpc::{Call, Method, Reply, Service, serve_connection},
 };
 use tare_types::{ErrorKind, Namespace};
@@ -28,6 +29,8 @@ pub(crate) enum Report {
     Exit { id: String, exec: String, exit: ProcessExit },
     /// A process was killed for memory.
     Oom { id: String },
+    /// A container's log cannot be written, or can be written again: one sentence.
+    LogTrouble { id: String, message: String },
     /// Anything else a foreign shim tells.
     Other(Body),
 }
@@ -71,6 +74,10 @@ fn report(topic: &str, event: tare_api::Any) -> Result<Report, prost::DecodeErro
             Report::Exit { id: exit.container_id, exec: exit.id, exit: status }
         }
         "containerd.events.TaskOOM" => Report::Oom { id: wire::TaskOom::decode(value)?.container_id },
+        "tare.shim.v1.LogTrouble" => {
+            let trouble = LogTrouble::decode(value)?;
+            Report::LogTrouble { id: trouble.container_id, message: trouble.message }
+        }
         // The engine publishes these itself, when the call that caused them returns.
         "containerd.events.TaskCreate"
         | "containerd.events.TaskStart"
