@@ -8,7 +8,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 use std::path::Path;
 
 /// Crate → the crates of the workspace it may use.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 16] = [
     ("launch", &[]),
     ("sys", &[]),
     ("types", &[]),
@@ -20,12 +20,11 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("engine", &["types", "store", "registry", "net", "sys", "api"]),
     ("cri", &["engine", "types", "api"]),
     ("docker", &["engine", "types"]),
-    ("client", &["api", "types"]),
     ("daemon", &["types", "sys", "store", "registry", "net", "api", "engine", "docker", "cri"]),
     ("shim", &["runtime", "api", "types", "sys"]),
     ("oci", &["runtime", "types", "sys"]),
-    ("cli", &["client", "types", "sys"]),
-    ("testkit", &["types", "sys", "api", "store", "registry", "net", "client"]),
+    ("cli", &["types", "sys"]),
+    ("testkit", &["types", "sys", "api", "store", "registry", "net"]),
 ];
 
 /// Crates that reach the kernel only through `sys` and link without libc.

@@ -15,9 +15,9 @@ const PRIVATE: u64 = 1 << 18;
 /// # Errors
 /// unshare(2)'s and mount_setattr(2)'s; in the latter case too the thread must end.
 pub fn unshare_private() -> Result<()> {
+    #[allow(unsafe_code, reason = "sys is where unsafe lives")]
     // SAFETY: the flags hold CLONE_NEWNS alone (which implies CLONE_FS); the descriptor table stays shared, which is
     // what the precondition of `unshare_unsafe` is about.
-    #[allow(unsafe_code, reason = "sys is where unsafe lives")]
     let unshared = unsafe { unshare_unsafe(UnshareFlags::NEWNS) };
     unshared.on("unshare", || "mount namespace")?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

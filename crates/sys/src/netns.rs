@@ -32,9 +32,9 @@ pub fn enter(namespace: BorrowedFd<'_>) -> io::Result<()> {
 /// # Errors
 /// The errno of unshare(2).
 pub fn unshare() -> io::Result<()> {
+    #[allow(unsafe_code, reason = "sys is where unsafe lives")]
     // SAFETY: the flags hold CLONE_NEWNET alone; the descriptor table stays shared, which is what the
     // precondition of `unshare_unsafe` is about.
-    #[allow(unsafe_code, reason = "sys is where unsafe lives")]
     unsafe {
         unshare_unsafe(UnshareFlags::NEWNET)
     }
