@@ -2,7 +2,7 @@
 //!
 //! The rules are Docker's (`docs.docker.com/reference/dockerfile/#healthcheck`): zero means healthy; a number of
 //! failures in a row means unhealthy; failures within the start period do not count until the first success.
-//! [`crate::lifecycle::health`] runs the programs.
+//! `lifecycle::health` runs the programs.
 
 use serde::{Deserialize, Serialize};
 use std::{collections::VecDeque, time::Duration};
