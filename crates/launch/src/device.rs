@@ -21,27 +21,27 @@ pub(crate) fn device(child: &Child<'_>, op: &DeviceOp<'_>) -> Outcome {
         let (place, _) = target::open_target(child.root()?, op.path, TargetKind::File, false)?;
         return mount::attach(bind, place.as_fd());
     }
-    let (parent, name) = child.parent_of(op.path)?;
-    let mode = Mode::from_raw_mode(op.mode & 0o7777);
-    match rustix::fs::mknodat(&parent, name, FileType::from_raw_mode(op.mode), mode, op.device) {
-        Ok(()) => {}
-        Err(Errno::EXIST) => return Ok(()),
-        Err(errno) => return Err(Failed { call: Call::Mknodat, errno }),
-    }
-    if let Some((uid, gid)) = op.owner {
-        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-        rustix::fs::chownat(&parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).at(Call::Chown)?;
-    }
-    Ok(())
+    child.in_parent_of(op.path, |parent, name| {
+        let mode = Mode::from_raw_mode(op.mode & 0o7777);
+        match rustix::fs::mknodat(parent, name, FileType::from_raw_mode(op.mode), mode, op.device) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Ok(()),
+            Err(errno) => return Err(Failed { call: Call::Mknodat, errno }),
+        }
+        if let Some((uid, gid)) = op.owner {
+            let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+            rustix::fs::chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).at(Call::Chown)?;
+        }
+        Ok(())
+    })
 }
 
 /// Makes a symbolic link. Whatever has its name already is left.
 pub(crate) fn symlink(child: &Child<'_>, link: &CStr, path: &CStr) -> Outcome {
-    let (parent, name) = child.parent_of(path)?;
-    match rustix::fs::symlinkat(link, &parent, name) {
+    child.in_parent_of(path, |parent, name| match rustix::fs::symlinkat(link, parent, name) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(errno) => Err(Failed { call: Call::Symlinkat, errno }),
-    }
+    })
 }
 
 /// How deep `tmpcopyup` goes: each level holds two descriptors and a buffer on the stack.

@@ -27,7 +27,11 @@ pub(crate) fn enter_directory(path: &CStr) -> Outcome<bool> {
 /// Becomes the user.
 pub(crate) fn assume(op: &IdentityOp<'_>, entered: bool) -> Outcome {
     limit_bounding(op.bounding)?;
-    rustix::thread::set_keep_capabilities(true).at(Call::Prctl)?;
+    // Only a change away from root takes capabilities away.
+    let changes = op.uid != 0;
+    if changes {
+        rustix::thread::set_keep_capabilities(true).at(Call::Prctl)?;
+    }
     if let Some(groups) = op.groups {
         rustix::thread::set_thread_groups(groups).at(Call::Setgroups)?;
     }
@@ -35,7 +39,9 @@ pub(crate) fn assume(op: &IdentityOp<'_>, entered: bool) -> Outcome {
     rustix::thread::set_thread_res_gid(gid, gid, gid).at(Call::Setresgid)?;
     let uid = Uid::from_raw(op.uid);
     rustix::thread::set_thread_res_uid(uid, uid, uid).at(Call::Setresuid)?;
-    rustix::thread::set_keep_capabilities(false).at(Call::Prctl)?;
+    if changes {
+        rustix::thread::set_keep_capabilities(false).at(Call::Prctl)?;
+    }
     // What the runtime does not have itself it cannot give; the specification wants that tolerated.
     let own = rustix::thread::capabilities(None).at(Call::Capset)?.permitted;
     let sets = CapabilitySets {

@@ -65,18 +65,34 @@ impl<'a> Child<'a> {
             self.proc = Some(made);
         } else if destination == c"/dev" {
             self.dev = Some(made);
+        } else {
+            target::leave(made);
         }
     }
 
-    /// The directory that holds `path` and the last name, without a look-up for what is directly in `/dev`.
-    pub(crate) fn parent_of<'p>(&self, path: &'p CStr) -> Outcome<(OwnedFd, &'p CStr)> {
-        if let (Some(dev), Some(name)) = (&self.dev, path.to_bytes_with_nul().strip_prefix(b"/dev/"))
-            && !name.contains(&b'/')
-            && let Ok(name) = CStr::from_bytes_with_nul(name)
-        {
-            return Ok((rustix::io::fcntl_dupfd_cloexec(dev, 3).at(Call::Dup)?, name));
+    /// The child's own `/dev` and the name in it, for a path directly below.
+    pub(crate) fn in_dev<'s, 'p>(&'s self, path: &'p CStr) -> Option<(BorrowedFd<'s>, &'p CStr)> {
+        let dev = self.dev.as_ref()?;
+        let name = path.to_bytes_with_nul().strip_prefix(b"/dev/")?;
+        let name = CStr::from_bytes_with_nul(name).ok()?;
+        let plain = !name.to_bytes().contains(&b'/') && !matches!(name.to_bytes(), b"" | b"." | b"..");
+        plain.then_some((dev.as_fd(), name))
+    }
+
+    /// Does something in the directory that holds `path`, with the last name; without a look-up for what is directly
+    /// in `/dev`.
+    pub(crate) fn in_parent_of(
+        &self,
+        path: &CStr,
+        what: impl FnOnce(BorrowedFd<'_>, &CStr) -> Outcome,
+    ) -> Outcome {
+        if let Some((dev, name)) = self.in_dev(path) {
+            return what(dev, name);
         }
-        target::open_parent(self.root()?, path)
+        let (parent, name) = target::open_parent(self.root()?, path)?;
+        let done = what(parent.as_fd(), name);
+        target::leave(parent);
+        done
     }
 
     fn tell(&self, kind: ReportKind, op: u16, failed: Option<Failed>) {

@@ -23,12 +23,21 @@ pub(crate) fn mask(child: &mut Child<'_>, path: &CStr) -> Outcome {
         return Ok(());
     };
     let stat = rustix::fs::fstat(&place).at(Call::Fstat)?;
-    let cover = if FileType::from_raw_mode(stat.st_mode).is_dir() {
-        empty_directory(child)?
+    if !FileType::from_raw_mode(stat.st_mode).is_dir() {
+        let cover = mount::clone_tree(null_device(child)?, false)?;
+        mount::attach(cover.as_fd(), place.as_fd())?;
+        target::leave(cover);
+    } else if let Some(empty) = &child.empty {
+        let cover = mount::clone_tree(empty.as_fd(), false)?;
+        mount::attach(cover.as_fd(), place.as_fd())?;
+        target::leave(cover);
     } else {
-        mount::clone_tree(null_device(child)?, false)?
-    };
-    mount::attach(cover.as_fd(), place.as_fd())
+        let empty = empty_directory()?;
+        mount::attach(empty.as_fd(), place.as_fd())?;
+        child.empty = Some(empty);
+    }
+    target::leave(place);
+    Ok(())
 }
 
 /// Makes a path read-only with what is mounted below it. One that is missing is no error.
@@ -39,7 +48,10 @@ pub(crate) fn read_only(child: &Child<'_>, path: &CStr) -> Outcome {
     let copy = mount::clone_tree(place.as_fd(), true)?;
     let attr = MountAttr { set: u64::from(RDONLY), ..MountAttr::default() };
     raw::mount_setattr(copy.as_fd(), true, &attr).at(Call::MountSetattr)?;
-    mount::attach(copy.as_fd(), place.as_fd())
+    mount::attach(copy.as_fd(), place.as_fd())?;
+    target::leave(copy);
+    target::leave(place);
+    Ok(())
 }
 
 /// Writes a kernel parameter through the child's own procfs.
@@ -80,19 +92,13 @@ fn null_device<'c>(child: &'c mut Child<'_>) -> Outcome<BorrowedFd<'c>> {
 }
 
 /// An empty read-only directory; all masked directories are clones of the first one.
-fn empty_directory(child: &mut Child<'_>) -> Outcome<OwnedFd> {
+fn empty_directory() -> Outcome<OwnedFd> {
     const LEAST: [FsOption<'_>; 3] = [
         FsOption { key: c"source", value: Some(c"tmpfs") },
         FsOption { key: c"nr_blocks", value: Some(c"1") },
         FsOption { key: c"nr_inodes", value: Some(c"1") },
     ];
-    if let Some(empty) = &child.empty {
-        return mount::clone_tree(empty.as_fd(), false);
-    }
-    let empty = mount::new_filesystem(c"tmpfs", &LEAST, None, RDONLY)?;
-    let again = rustix::io::fcntl_dupfd_cloexec(&empty, 3).at(Call::Dup)?;
-    child.empty = Some(again);
-    Ok(empty)
+    mount::new_filesystem(c"tmpfs", &LEAST, None, RDONLY)
 }
 
 /// The procfs that this child mounted; without one, an instance that is attached nowhere.

@@ -1,7 +1,7 @@
 //! Mounts below the root: made detached, attached to a descriptor of their place.
 
 use crate::{
-    FsOption, MountOp, MountSource,
+    CgroupsOp, FsOption, MountOp, MountSource,
     interpreter::Child,
     raw::{self, MountAttr},
     report::{At, Call, Failed, Outcome},
@@ -10,7 +10,7 @@ use crate::{
 use core::ffi::CStr;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{CWD, OFlags},
+    fs::{CWD, Mode, OFlags},
     io::Errno,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
@@ -23,11 +23,10 @@ pub(crate) fn set_propagation(flags: u32) -> Outcome {
     rustix::mount::mount_change(c"/", MountPropagationFlags::from_bits_retain(flags)).at(Call::Mount)
 }
 
-/// Attaches the root's tree over `/` or at a path, and makes it the working directory.
+/// Attaches the root's tree over `/` or at a path.
 pub(crate) fn attach_root(tree: BorrowedFd<'_>, path: Option<&CStr>) -> Outcome {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    rustix::mount::move_mount(tree, c"", CWD, path.unwrap_or(c"/"), flags).at(Call::MoveMount)?;
-    rustix::process::fchdir(tree).at(Call::Fchdir)
+    rustix::mount::move_mount(tree, c"", CWD, path.unwrap_or(c"/"), flags).at(Call::MoveMount)
 }
 
 /// pivot_root(".", ".") stacks the old root on the new one, where it is detached: no directory is needed.
@@ -63,17 +62,40 @@ pub(crate) fn change_root(directory: BorrowedFd<'_>) -> Outcome {
 
 /// Makes one mount of the configuration.
 pub(crate) fn mount(child: &mut Child<'_>, op: &MountOp<'_>) -> Outcome {
+    if let MountSource::Filesystem(kind, options, attributes) = op.source
+        && let Some((dev, name)) = child.in_dev(op.destination)
+        && !op.copy_up
+        && rustix::fs::mkdirat(dev, name, Mode::from_raw_mode(0o755)).is_ok()
+    {
+        // A new directory of the child's own file system: there is nothing to look up.
+        let mode = default_mode(kind, options).then_some(c"1777");
+        let made = new_filesystem(kind, options, mode, attributes)?;
+        attach_at(made.as_fd(), dev, name)?;
+        propagate(made.as_fd(), op.propagation)?;
+        child.remember(kind, op.destination, made);
+        return Ok(());
+    }
     let root = child.root()?;
     let (place, is_new) = target::open_target(root, op.destination, op.target, op.strict)?;
     match op.source {
         MountSource::Tree(tree) => {
             attach(tree, place.as_fd())?;
+            // One that was made is open for writing, which would keep the root from becoming read-only.
+            if !is_new {
+                target::leave(place);
+            }
             propagate(tree, op.propagation)
+        }
+        MountSource::Cgroups(cgroups) => {
+            let made = cgroup_tree(cgroups, place.as_fd())?;
+            target::leave(made);
+            target::leave(place);
+            Ok(())
         }
         MountSource::Filesystem(kind, options, attributes) => {
             // A tmpfs without a mode of its own looks like the directory that it covers; over none it is everybody's.
             let mut text = [0; 8];
-            let like = kind == c"tmpfs" && !op.copy_up && !options.iter().any(|option| option.key == c"mode");
+            let like = default_mode(kind, options) && !op.copy_up;
             let mode = match (like, is_new) {
                 (false, _) => None,
                 (true, true) => Some(c"1777"),
@@ -84,12 +106,44 @@ pub(crate) fn mount(child: &mut Child<'_>, op: &MountOp<'_>) -> Outcome {
                 crate::device::copy_up(root, op.destination, made.as_fd())?;
             }
             attach(made.as_fd(), place.as_fd())?;
+            target::leave(place);
             propagate(made.as_fd(), op.propagation)?;
             child.remember(kind, op.destination, made);
             Ok(())
         }
     }
 }
+
+fn default_mode(kind: &CStr, options: &[FsOption<'_>]) -> bool {
+    kind == c"tmpfs" && !options.iter().any(|option| option.key == c"mode")
+}
+
+/// The cgroups of version 1 below a small file system: its directories are new and nobody else's, so that each tree is
+/// attached by name, and one call gives all their attributes.
+fn cgroup_tree(op: &CgroupsOp<'_>, place: BorrowedFd<'_>) -> Outcome<OwnedFd> {
+    const SLAVE: u64 = 1 << 19;
+    const OPTIONS: [FsOption<'_>; 1] = [FsOption { key: c"source", value: Some(c"tmpfs") }];
+    let attr = MountAttr { set: op.attributes, propagation: SLAVE, ..MountAttr::default() };
+    let base = (op.attributes & !RDONLY) as u32;
+    let made = new_filesystem(c"tmpfs", &OPTIONS, Some(c"755"), base)?;
+    attach(made.as_fd(), place)?;
+    for (name, tree) in op.trees {
+        if !op.together {
+            raw::mount_setattr(*tree, false, &attr).at(Call::MountSetattr)?;
+        }
+        rustix::fs::mkdirat(&made, *name, Mode::from_raw_mode(0o755)).at(Call::Mkdirat)?;
+        attach_at(*tree, made.as_fd(), name)?;
+    }
+    for (link, name) in op.links {
+        rustix::fs::symlinkat(*link, &made, *name).at(Call::Symlinkat)?;
+    }
+    if op.together {
+        raw::mount_setattr(made.as_fd(), true, &attr).at(Call::MountSetattr)?;
+    }
+    Ok(made)
+}
+
+const RDONLY: u64 = 1;
 
 /// The permission bits of a directory as the octal text that file systems read.
 fn mode_of<'t>(place: BorrowedFd<'_>, text: &'t mut [u8; 8]) -> Outcome<&'t CStr> {
@@ -120,7 +174,15 @@ pub(crate) fn new_filesystem(
     }
     rustix::mount::fsconfig_create(&context).at(Call::Fsconfig)?;
     let attributes = MountAttrFlags::from_bits_retain(attributes);
-    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).at(Call::Fsmount)
+    let made = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).at(Call::Fsmount);
+    target::leave(context);
+    made
+}
+
+/// Attaches a detached mount at a name of a directory; a symbolic link there is not followed.
+fn attach_at(tree: BorrowedFd<'_>, directory: BorrowedFd<'_>, name: &CStr) -> Outcome {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    rustix::mount::move_mount(tree, c"", directory, name, flags).at(Call::MoveMount)
 }
 
 /// Attaches a detached mount at the place behind a descriptor.
@@ -143,7 +205,9 @@ pub(crate) fn clone_tree(fd: BorrowedFd<'_>, recursive: bool) -> Outcome<OwnedFd
 pub(crate) fn set_attributes(child: &Child<'_>, path: &CStr, set: u64, recursive: bool) -> Outcome {
     let place = target::open_below(child.root()?, path, OFlags::PATH).at(Call::Openat2)?;
     let attr = MountAttr { set, ..MountAttr::default() };
-    raw::mount_setattr(place.as_fd(), recursive, &attr).at(Call::MountSetattr)
+    let done = raw::mount_setattr(place.as_fd(), recursive, &attr).at(Call::MountSetattr);
+    target::leave(place);
+    done
 }
 
 fn propagate(tree: BorrowedFd<'_>, (propagation, recursive): (u64, bool)) -> Outcome {

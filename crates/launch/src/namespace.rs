@@ -4,6 +4,7 @@
 use crate::{
     raw,
     report::{At, Call, Outcome},
+    target,
 };
 use core::ffi::CStr;
 use rustix::{
@@ -61,5 +62,7 @@ pub(crate) fn new_session() -> Outcome {
 pub(crate) fn loopback_up() -> Outcome {
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
         .at(Call::Socket)?;
-    raw::loopback_up(socket.as_fd()).at(Call::Ioctl)
+    let done = raw::loopback_up(socket.as_fd()).at(Call::Ioctl);
+    target::leave(socket);
+    done
 }

@@ -156,8 +156,24 @@ pub struct MountOp<'a> {
 pub enum MountSource<'a> {
     /// A detached tree that the parent opened and gave its attributes.
     Tree(BorrowedFd<'a>),
+    /// The cgroups of version 1 below a file system of their own.
+    Cgroups(&'a CgroupsOp<'a>),
     /// A new instance of a file system: type, options, `MOUNT_ATTR_*`.
     Filesystem(&'a CStr, &'a [FsOption<'a>], u32),
+}
+
+/// The cgroup trees of a container.
+#[derive(Debug, Clone, Copy)]
+pub struct CgroupsOp<'a> {
+    /// Names of directories, and detached trees.
+    pub trees: &'a [(&'a CStr, BorrowedFd<'a>)],
+    /// Symbolic links: targets and names.
+    pub links: &'a [(&'a CStr, &'a CStr)],
+    /// `MOUNT_ATTR_*` of all.
+    pub attributes: u64,
+    /// Attributes can be set for all at once: not below a root that is attached nowhere, where RDONLY of the whole is
+    /// left to another operation.
+    pub together: bool,
 }
 
 /// An option of fsconfig(2): a flag if it has no value.

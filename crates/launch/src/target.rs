@@ -6,12 +6,23 @@ use crate::{
 };
 use core::ffi::CStr;
 use rustix::{
-    fd::{AsFd, BorrowedFd, OwnedFd},
+    fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd},
     fs::{Mode, OFlags, ResolveFlags},
     io::Errno,
 };
 
 const LIMIT: usize = 4096;
+
+/// Descriptors of higher numbers are closed at once: a configuration with many mounts must not meet the limit.
+const LEFT_OPEN: i32 = 128;
+
+/// Is done with a descriptor. Those of the child are close-on-exec and closed together before the process waits for
+/// its program: one call instead of one each.
+pub(crate) fn leave(fd: OwnedFd) {
+    if fd.as_raw_fd() < LEFT_OPEN {
+        let _ = fd.into_raw_fd();
+    }
+}
 
 /// Opens what is at `path` below `root`, links followed inside the root, magic links never.
 pub(crate) fn open_below(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
@@ -75,10 +86,12 @@ fn make(root: BorrowedFd<'_>, path: &CStr, kind: TargetKind) -> Outcome<OwnedFd>
         if let Ok(parent) = open_below(root, above, OFlags::PATH | OFlags::DIRECTORY) {
             let mut name = [0; 256];
             let name = prefix(&mut name, &bytes[slash + 1..])?;
-            return match kind {
+            let made = match kind {
                 TargetKind::File => make_file(parent.as_fd(), name),
                 TargetKind::Directory => step(root, parent.as_fd(), path, name, false),
             };
+            leave(parent);
+            return made;
         }
     }
     make_all(root, bytes, kind)

@@ -164,6 +164,7 @@ fn describe(op: &Op<'_>) -> String {
         Op::Mount(mount) => {
             let destination = mount.destination.to_string_lossy();
             match mount.source {
+                MountSource::Cgroups(_) => format!("error mounting \"cgroup\" to rootfs at {destination:?}"),
                 MountSource::Tree(_) => format!("error mounting to rootfs at {destination:?}"),
                 MountSource::Filesystem(kind, ..) => {
                     format!("error mounting {:?} to rootfs at {destination:?}", kind.to_string_lossy())

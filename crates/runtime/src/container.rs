@@ -103,14 +103,14 @@ impl Container {
     /// `FailedPrecondition` when the container is not `created`; `NotFound`, `PermissionDenied` or
     /// `InvalidArgument` with the text of execve's failure, the first process then has ended.
     pub fn start(&mut self) -> Result<()> {
-        let result = match self.gate.take() {
-            Some(pipes) => {
-                child::release(&pipes.open)?;
-                pipes.result
-            }
-            None => self.open_fifos()?,
-        };
-        self.await_program(&result)?;
+        if let Some(pipes) = self.gate.take() {
+            child::release(&pipes.open)?;
+            self.await_program(&pipes.result)?;
+        } else {
+            let started = self.await_program(&self.open_fifos()?);
+            self.dir.remove_file(RESULT_FIFO);
+            started?;
+        }
         hooks::run("poststart", &self.state.tare.poststart, &oci_state(&self.state, ContainerStatus::Running))
     }
 
@@ -146,7 +146,6 @@ impl Container {
                 _ => executing = true,
             }
         }
-        self.dir.remove_file(RESULT_FIFO);
         match failed {
             None if executing => Ok(()),
             None => Err(Error::new(
@@ -184,11 +183,15 @@ impl Container {
         exec::exec(self, options)
     }
 
-    /// Sends a signal to the first process.
+    /// Sends a signal to the first process. SIGKILL reaches all processes of a container that has no pid namespace of
+    /// its own: they would not end with the first one, and may be there without it.
     ///
     /// # Errors
     /// `FailedPrecondition` ("container not running") when it has ended.
     pub fn kill(&self, signal: i32) -> Result<()> {
+        if signal == 9 && !self.has_own_pids() {
+            return if self.processes()?.is_empty() { Err(not_running()) } else { self.cgroup.kill(9) };
+        }
         let first = match self.open_first() {
             Err(error) if error.kind() == ErrorKind::FailedPrecondition => return Err(not_running()),
             first => first?,
@@ -229,7 +232,7 @@ impl Container {
             self.kill_and_wait()?;
         }
         // Members of a pid namespace end with its first process; those of a shared one do not.
-        if !self.state.tare.namespaces.iter().any(|name| name == Kind::Pid.state_name()) {
+        if !self.has_own_pids() {
             self.cgroup.kill(9)?;
         }
         self.cgroup.remove()?;
@@ -313,6 +316,14 @@ impl Container {
     /// `NotFound` without a memory controller, else the failing system call.
     pub fn oom_events(&self) -> Result<OomEvents> {
         self.cgroup.oom_events()
+    }
+
+    /// Whether the container has a pid namespace that was made for it.
+    fn has_own_pids(&self) -> bool {
+        let namespaces = &self.state.config.namespaces;
+        namespaces
+            .iter()
+            .any(|namespace| namespace.kind == Kind::Pid.state_name() && namespace.path.is_empty())
     }
 
     /// A descriptor of the first process, checked to be that one and not a later one of the same number.

@@ -163,12 +163,14 @@ impl Launch<'_> {
     /// Clones the child and accompanies it to the gate. The child is stored as soon as it exists.
     fn run(&self, made: &mut Option<Spawned>) -> Result<StateFile> {
         let plan = self.plan;
-        let (maps, hook_wait, report) = (Pipe::new()?, Pipe::new()?, Pipe::new()?);
+        let report = Pipe::new()?;
+        let maps = plan.namespaces.is_new(Kind::User).then(Pipe::new).transpose()?;
+        let hook_wait = plan.has_early_hooks().then(Pipe::new).transpose()?;
         let agent = Agent::connect(plan.process.seccomp.as_ref())?;
         let hook_files = HookFiles::new(plan)?;
         let wires = Wires {
-            maps: plan.namespaces.is_new(Kind::User).then_some(maps.read.as_fd()),
-            hooks: Some(hook_wait.read.as_fd()),
+            maps: maps.as_ref().map(|pipe| pipe.read.as_fd()),
+            hooks: hook_wait.as_ref().map(|pipe| pipe.read.as_fd()),
             gate: Some((self.gate.0.as_fd(), self.gate.1.as_fd())),
             streams: self.streams.given(),
             console: self.streams.socket(),
@@ -176,6 +178,8 @@ impl Launch<'_> {
             keep_fds: self.options.keep_fds,
         };
         let options = program::options(plan);
+        let cgroup_lists = program::cgroup_lists(self.prepared);
+        let cgroups = program::cgroups(plan, &cgroup_lists);
         let container_strings = HookStrings::all(&plan.hooks.create_container)?;
         let start_strings = HookStrings::all(&plan.hooks.start_container)?;
         let container_pointers: Vec<_> = container_strings.iter().map(HookStrings::pointers).collect();
@@ -185,7 +189,7 @@ impl Launch<'_> {
         let start_pointers: Vec<_> =
             start_strings.iter().map(|strings| strings.pointers_or(&environment)).collect();
         let parts = Parts {
-            mounts: program::mounts(plan, self.prepared, &options),
+            mounts: program::mounts(plan, self.prepared, &options, &cgroups),
             devices: program::devices(plan, self.prepared),
             container_hooks: hook_files.ops(&container_strings, &container_pointers, 0),
             start_hooks: hook_files.ops(&start_strings, &start_pointers, 1),
@@ -207,7 +211,7 @@ impl Launch<'_> {
             Program { ops: &ops, report: report.write.as_fd(), root: Some(self.prepared.root.as_fd()) };
         let spawned = made.insert(self.spawn(&program)?);
         drop(report.write);
-        if plan.namespaces.is_new(Kind::User) {
+        if let Some(maps) = &maps {
             userns::write_maps(spawned.pid, &plan.namespaces.mapping)?;
             child::release(&maps.write)?;
         }
@@ -228,7 +232,9 @@ impl Launch<'_> {
                     hooks::run("prestart", &plan.hooks.prestart, &now)?;
                     let now = oci_state(&state, ContainerStatus::Creating);
                     hooks::run("createRuntime", &plan.hooks.create_runtime, &now)?;
-                    child::release(&hook_wait.write)?;
+                    if let Some(wait) = &hook_wait {
+                        child::release(&wait.write)?;
+                    }
                 }
                 Some(report) if child::is_of_hook(&report) => {
                     return Err(child::hook_failure(OPERATION, "createContainer", &report));

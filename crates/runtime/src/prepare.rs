@@ -26,6 +26,8 @@ use tare_sys::{
 };
 
 const SLAVE: u64 = 1 << 19;
+/// No set-user-ID, no devices, no programs.
+pub(crate) const CGROUP_ATTRIBUTES: u64 = 0x2 | 0x4 | 0x8;
 const REC: u32 = 1 << 14;
 
 /// Open descriptors for one creation. They close when it is done.
@@ -52,8 +54,8 @@ pub(crate) enum PreparedMount {
     /// The child makes it.
     None,
     Tree(OwnedFd, TargetKind),
-    /// cgroup v1, below a tmpfs: destinations and trees; links: target and path.
-    Cgroups(Vec<(CString, OwnedFd)>, Vec<(CString, CString)>),
+    /// cgroup v1, below a tmpfs: names and trees; links: target and name; read-only.
+    Cgroups(Vec<(CString, OwnedFd)>, Vec<(CString, CString)>, bool),
 }
 
 impl Prepared {
@@ -128,9 +130,7 @@ fn prepare_mount(
                 None => error,
             })
         }
-        MountKind::Cgroup(attributes) => {
-            prepare_cgroups(&mount.destination.to_string_lossy(), attributes.is_readonly(), cgroup)
-        }
+        MountKind::Cgroup(attributes) => prepare_cgroups(attributes.is_readonly(), cgroup),
     }
 }
 
@@ -178,19 +178,16 @@ fn attr(set: u64, clear: u64) -> MountAttr {
 
 /// The container's own cgroup directories, bound: cheaper than a new mount of the file system, and what a
 /// cgroup namespace would show.
-fn prepare_cgroups(destination: &str, readonly: bool, cgroup: &Cgroup) -> Result<PreparedMount> {
-    let set = 0x2 | 0x4 | 0x8 | u64::from(readonly);
-    let open = |directory: &str| -> Result<OwnedFd> {
-        let tree = clone_tree(directory, false).during("mount cgroup")?;
+fn prepare_cgroups(readonly: bool, cgroup: &Cgroup) -> Result<PreparedMount> {
+    let open = |directory: &str| clone_tree(directory, false).during("mount cgroup");
+    if cgroup.is_v2() {
+        let tree = open(cgroup.directory("").unwrap_or("/sys/fs/cgroup"))?;
+        let set = CGROUP_ATTRIBUTES | u64::from(readonly);
         let attr = MountAttr { set, propagation: SLAVE, ..MountAttr::default() };
         set_attributes(&tree, false, &attr).during("mount cgroup")?;
-        Ok(tree)
-    };
-    if cgroup.is_v2() {
-        let directory = cgroup.directory("").unwrap_or("/sys/fs/cgroup");
-        return Ok(PreparedMount::Tree(open(directory)?, TargetKind::Directory));
+        return Ok(PreparedMount::Tree(tree, TargetKind::Directory));
     }
-    let below = |name: &str| crate::plan::c_string("cgroup", &format!("{destination}/{name}"));
+    let below = |name: &str| crate::plan::c_string("cgroup", name);
     let mut mounted: Vec<(&str, String)> = Vec::new();
     let mut trees = Vec::new();
     let mut links = Vec::new();
@@ -205,7 +202,7 @@ fn prepare_cgroups(destination: &str, readonly: bool, cgroup: &Cgroup) -> Result
             links.push((crate::plan::c_string("cgroup", &host)?, below(name)?));
         }
     }
-    Ok(PreparedMount::Cgroups(trees, links))
+    Ok(PreparedMount::Cgroups(trees, links, readonly))
 }
 
 /// The name of a controller's mount on the host, such as `cpu,cpuacct`.

@@ -5,14 +5,14 @@
 use crate::{
     cgroup::Entrance,
     plan::{DevicePlan, Kind, MountKind, MountPlan, Plan, ProcessPlan},
-    prepare::{Prepared, PreparedMount},
+    prepare::{CGROUP_ATTRIBUTES, Prepared, PreparedMount},
 };
 use alloc::vec::Vec;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use tare_launch::{
-    ArgumentArray, ConsoleOp, DeviceOp, FsOption, HookOp, IdentityOp, ListenerOp, MountOp, MountSource, Op,
-    Pointer, Stage, TargetKind,
+    ArgumentArray, CgroupsOp, ConsoleOp, DeviceOp, FsOption, HookOp, IdentityOp, ListenerOp, MountOp,
+    MountSource, Op, Pointer, Stage, TargetKind,
 };
 
 /// Descriptors between parent and child.
@@ -36,7 +36,7 @@ static ALL_PROCESSORS: [u64; 128] = [u64::MAX; 128];
 /// Operation data that operations borrow.
 #[derive(Debug)]
 pub(crate) struct Parts<'a> {
-    pub(crate) mounts: Vec<Vec<MountOp<'a>>>,
+    pub(crate) mounts: Vec<Option<MountOp<'a>>>,
     pub(crate) devices: Vec<DeviceOp<'a>>,
     pub(crate) container_hooks: Vec<HookOp<'a>>,
     pub(crate) start_hooks: Vec<HookOp<'a>>,
@@ -61,10 +61,6 @@ pub(crate) fn array<'a>(pointers: &'a [Pointer<'a>]) -> ArgumentArray<'a> {
     ArgumentArray::new(pointers).expect("invariant: the array was made with its end by `pointers`")
 }
 
-const TMPFS: &CStr = c"tmpfs";
-const CGROUP_TMPFS: [FsOption<'static>; 2] =
-    [FsOption { key: c"source", value: Some(TMPFS) }, FsOption { key: c"mode", value: Some(c"755") }];
-
 /// fsconfig options of every mount of the plan.
 pub(crate) fn options(plan: &Plan) -> Vec<Vec<FsOption<'_>>> {
     plan.mounts.iter().map(filesystem_options).collect()
@@ -80,50 +76,69 @@ pub(crate) fn mounts<'a>(
     plan: &'a Plan,
     prepared: &'a Prepared,
     options: &'a [Vec<FsOption<'a>>],
-) -> Vec<Vec<MountOp<'a>>> {
+    cgroups: &'a [CgroupsOp<'a>],
+) -> Vec<Option<MountOp<'a>>> {
+    let mut cgroups = cgroups.iter();
     let together = plan.mounts.iter().zip(&prepared.trees).zip(options);
-    together.map(|((mount, tree), options)| mount_ops(mount, tree, options)).collect()
+    together.map(|((mount, tree), options)| mount_op(mount, tree, options, &mut cgroups)).collect()
 }
 
-fn mount_ops<'a>(
+/// Names and descriptors of the cgroup trees of one mount.
+pub(crate) type CgroupLists<'a> = (Vec<(&'a CStr, BorrowedFd<'a>)>, Vec<(&'a CStr, &'a CStr)>, bool);
+
+/// What the mounts of cgroups of version 1 consist of.
+pub(crate) fn cgroup_lists(prepared: &Prepared) -> Vec<CgroupLists<'_>> {
+    let lists = prepared.trees.iter().filter_map(|tree| match tree {
+        PreparedMount::Cgroups(trees, links, readonly) => Some((trees, links, *readonly)),
+        _ => None,
+    });
+    lists
+        .map(|(trees, links, readonly)| {
+            let trees = trees.iter().map(|(name, tree)| (name.as_c_str(), tree.as_fd())).collect();
+            let links = links.iter().map(|(target, name)| (target.as_c_str(), name.as_c_str())).collect();
+            (trees, links, readonly)
+        })
+        .collect()
+}
+
+/// The operations of those mounts.
+pub(crate) fn cgroups<'a>(plan: &Plan, lists: &'a [CgroupLists<'a>]) -> Vec<CgroupsOp<'a>> {
+    let op = |(trees, links, readonly): &'a CgroupLists<'a>| CgroupsOp {
+        trees,
+        links,
+        attributes: CGROUP_ATTRIBUTES | u64::from(*readonly),
+        together: plan.namespaces.has(Kind::Mount),
+    };
+    lists.iter().map(op).collect()
+}
+
+fn mount_op<'a>(
     mount: &'a MountPlan,
     prepared: &'a PreparedMount,
     options: &'a [FsOption<'a>],
-) -> Vec<MountOp<'a>> {
-    let tree_op = |destination: &'a CStr, tree: BorrowedFd<'a>, target| MountOp {
-        destination,
-        source: MountSource::Tree(tree),
+    cgroups: &mut impl Iterator<Item = &'a CgroupsOp<'a>>,
+) -> Option<MountOp<'a>> {
+    let op = |source, target| MountOp {
+        destination: &mount.destination,
+        source,
         target,
         strict: false,
         propagation: (0, false),
         copy_up: false,
     };
-    match (prepared, &mount.kind) {
-        (PreparedMount::Tree(tree, target), _) => {
-            alloc::vec![tree_op(&mount.destination, tree.as_fd(), *target)]
-        }
-        (PreparedMount::Cgroups(trees, _), _) => {
-            let base = MountOp {
-                destination: &mount.destination,
-                source: MountSource::Filesystem(TMPFS, &CGROUP_TMPFS, 0x2 | 0x4 | 0x8),
-                target: TargetKind::Directory,
-                strict: false,
-                propagation: (0, false),
-                copy_up: false,
-            };
-            let trees = trees.iter().map(|(path, tree)| tree_op(path, tree.as_fd(), TargetKind::Directory));
-            [base].into_iter().chain(trees).collect()
-        }
-        (PreparedMount::None, MountKind::Filesystem(new)) => alloc::vec![MountOp {
+    Some(match (prepared, &mount.kind) {
+        (PreparedMount::Tree(tree, target), _) => op(MountSource::Tree(tree.as_fd()), *target),
+        (PreparedMount::Cgroups(..), _) => op(MountSource::Cgroups(cgroups.next()?), TargetKind::Directory),
+        (PreparedMount::None, MountKind::Filesystem(new)) => MountOp {
             destination: &mount.destination,
             source: MountSource::Filesystem(&new.kind, options, new.attributes),
             target: TargetKind::Directory,
             strict: new.strict,
             propagation: (u64::from(mount.propagation.0), mount.propagation.1),
             copy_up: new.copy_up,
-        }],
-        (PreparedMount::None, _) => Vec::new(),
-    }
+        },
+        (PreparedMount::None, _) => return None,
+    })
 }
 
 /// The device nodes of the plan.
@@ -180,6 +195,9 @@ pub(crate) fn descriptors(ops: &[Op<'_>]) -> Vec<RawFd> {
                 add(*report);
             }
             Op::Mount(MountOp { source: MountSource::Tree(fd), .. }) => add(*fd),
+            Op::Mount(MountOp { source: MountSource::Cgroups(cgroups), .. }) => {
+                cgroups.trees.iter().for_each(|(_, fd)| add(*fd));
+            }
             Op::Device(DeviceOp { bind: Some(fd), .. }) => add(*fd),
             Op::Hook(hook) => add(hook.stdin),
             Op::Console(console) => add(console.socket),
@@ -373,17 +391,14 @@ fn root_file_system<'a>(
         ops.push(change);
     }
     ops.push(Op::Umask(0));
-    for ((mount, made), prepared) in plan.mounts.iter().zip(&parts.mounts).zip(&prepared.trees) {
+    for (mount, made) in plan.mounts.iter().zip(&parts.mounts) {
         ops.extend(made.iter().map(Op::Mount));
-        if let PreparedMount::Cgroups(_, links) = prepared {
-            ops.extend(links.iter().map(|(target, path)| Op::Symlink(target, path)));
-        }
         match &mount.kind {
             MountKind::Remount(attributes) => {
                 ops.push(Op::SetAttributes(&mount.destination, attributes.set, false));
             }
-            MountKind::Cgroup(attributes) if attributes.is_readonly() => {
-                ops.push(read_only(plan, &mount.destination));
+            MountKind::Cgroup(attributes) if attributes.is_readonly() && !own_mounts => {
+                ops.push(Op::ReadOnly(&mount.destination));
             }
             _ => {}
         }

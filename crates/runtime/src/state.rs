@@ -222,11 +222,17 @@ impl StateDir {
 
     /// Removes the directory and what is in it.
     pub(crate) fn remove(&self) -> Result<()> {
-        for name in [GATE_FIFO, RESULT_FIFO, SECCOMP_FILE, STATE_FILE] {
-            self.remove_file(name);
-        }
         let path = format!("{}/{}", self.root, self.id);
-        match fs::rmdir(path.as_str()) {
+        // Mostly the state is all there is.
+        self.remove_file(STATE_FILE);
+        let mut removed = fs::rmdir(path.as_str());
+        if removed == Err(Errno::NOTEMPTY) {
+            for name in [GATE_FIFO, RESULT_FIFO, SECCOMP_FILE] {
+                self.remove_file(name);
+            }
+            removed = fs::rmdir(path.as_str());
+        }
+        match removed {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(Errno::NOTEMPTY) => RootDir::open_ambient(&self.root)
                 .and_then(|root| root.remove_all(&self.id))

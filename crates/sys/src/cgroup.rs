@@ -163,6 +163,14 @@ pub fn read(directory: &str, name: &str) -> Result<String> {
     file::read_text(&format!("{directory}/{name}"), 1 << 20)
 }
 
+/// As [`read`] for a file of one value, which the kernel gives in one piece.
+///
+/// # Errors
+/// As [`read`]'s.
+pub fn read_value(directory: &str, name: &str) -> Result<String> {
+    file::read_once(&format!("{directory}/{name}"))
+}
+
 /// Writes a value to a file of a cgroup directory.
 ///
 /// # Errors

@@ -42,6 +42,21 @@ pub fn read_text(path: &str, limit: usize) -> Result<String> {
     String::from_utf8(read(path, limit)?).map_err(|_| Error::new("read", path, Errno::ILSEQ))
 }
 
+/// Reads the text of a kernel file whose content is one record of less than 4096 bytes: one read(2) gives it whole.
+///
+/// # Errors
+/// open(2)'s, read(2)'s; EFBIG for a longer one, EILSEQ when it is no UTF-8.
+pub fn read_once(path: &str) -> Result<String> {
+    let fd = open(path, OFlags::RDONLY, 0)?;
+    let mut bytes = [0; 4096];
+    let length = rustix::io::retry_on_intr(|| rustix::io::read(&fd, &mut bytes)).on("read", || path)?;
+    if length == bytes.len() {
+        return Err(Error::new("read", path, Errno::FBIG));
+    }
+    let text = core::str::from_utf8(&bytes[..length]).map_err(|_| Error::new("read", path, Errno::ILSEQ))?;
+    Ok(text.into())
+}
+
 /// Reads from a descriptor to its end.
 ///
 /// # Errors

@@ -121,7 +121,7 @@ fn set(namespace: BorrowedFd<'_>) -> Result<()> {
 /// read(2)'s, EINVAL for a line of another shape.
 pub fn stat(pid: i32) -> Result<Option<(u64, u8)>> {
     let path = format!("/proc/{pid}/stat");
-    let line = match crate::file::read_text(&path, 4096) {
+    let line = match crate::file::read_once(&path) {
         Ok(line) => line,
         Err(error) if matches!(error.errno(), Errno::NOENT | Errno::SRCH) => return Ok(None),
         Err(error) => return Err(error),

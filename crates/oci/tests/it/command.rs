@@ -182,3 +182,105 @@ fn descriptors_are_kept_only_when_asked() {
     assert_eq!(shell("").split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3"]);
     assert!(shell("--preserve-fds 2").contains("ociVersion"));
 }
+
+#[test]
+fn a_container_among_the_pids_of_the_host_is_killed_whole() {
+    if !able() {
+        return;
+    }
+    let bundle = Bundle::new("host-pids");
+    bundle.change(|spec| {
+        let namespaces = spec["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|namespace| namespace["type"] != "pid");
+    });
+    bundle.script("sleep 1000 & sleep 1000 & wait").create();
+    bundle.ok(&["start", &bundle.id]);
+    let cgroup = std::path::Path::new("/sys/fs/cgroup/pids").join(&bundle.id);
+    let members = || fs::read_to_string(cgroup.join("cgroup.procs")).unwrap().lines().count();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while members() < 3 {
+        assert!(std::time::Instant::now() < deadline, "the script does not start");
+    }
+    bundle.ok(&["kill", &bundle.id, "KILL"]);
+    while members() > 0 {
+        assert!(std::time::Instant::now() < deadline, "some are left");
+    }
+    assert!(bundle.fails(1, &["kill", &bundle.id, "KILL"]).contains("container not running"));
+    bundle.ok(&["delete", &bundle.id]);
+}
+
+#[test]
+fn a_waiting_process_holds_nothing_of_the_host() {
+    if !able() {
+        return;
+    }
+    let bundle = Bundle::new("held");
+    bundle.create();
+    let state: serde_json::Value = serde_json::from_str(&bundle.ok(&["state", &bundle.id])).unwrap();
+    for entry in fs::read_dir(format!("/proc/{}/fd", state["pid"])).unwrap() {
+        let target = fs::read_link(entry.unwrap().path()).unwrap();
+        let target = target.to_str().unwrap();
+        let own = target == "/dev/null" || target.starts_with("pipe:") || target.ends_with(".fifo");
+        assert!(own, "it holds {target}");
+    }
+}
+
+#[test]
+fn subordinate_cgroups_by_controller() {
+    if !able() {
+        return;
+    }
+    let bundle = Bundle::new("subgroup");
+    bundle.script("exec sleep 1000").create();
+    bundle.ok(&["start", &bundle.id]);
+    let below = std::path::Path::new("/sys/fs/cgroup/pids").join(&bundle.id).join("below");
+    fs::create_dir(&below).unwrap();
+    let joined = bundle.ok(&["exec", "--cgroup", "pids:below", &bundle.id, "cat", "/proc/self/cgroup"]);
+    for line in joined.lines().filter(|line| line.ends_with("/below")) {
+        assert!(line.contains(":pids:"), "{joined}");
+    }
+    assert!(joined.contains("/below"), "{joined}");
+    assert!(
+        bundle.fails(255, &["exec", "--cgroup", "nope:/", &bundle.id, "true"]).contains("unknown controller")
+    );
+    assert!(
+        bundle.fails(255, &["exec", "--cgroup", "..", &bundle.id, "true"]).contains("bad sub cgroup path")
+    );
+    fs::remove_dir(&below).unwrap();
+}
+
+#[test]
+fn a_user_namespace_is_joined() {
+    if !able() {
+        return;
+    }
+    let (first, second) = (Bundle::new("user-a"), Bundle::new("user-b"));
+    // Its root may make nothing in a tree of the host's root.
+    for bundle in [&first, &second] {
+        for dir in ["proc", "sys", "dev"] {
+            fs::create_dir(bundle.path.join("rootfs").join(dir)).unwrap();
+        }
+    }
+    let mapped = |spec: &mut serde_json::Value| {
+        let map = serde_json::json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+        spec["linux"]["uidMappings"] = map.clone();
+        spec["linux"]["gidMappings"] = map;
+        let namespaces = spec["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.push(serde_json::json!({"type": "user"}));
+    };
+    first.change(mapped);
+    first.script("exec sleep 1000").create();
+    first.ok(&["start", &first.id]);
+    let state: serde_json::Value = serde_json::from_str(&first.ok(&["state", &first.id])).unwrap();
+    second.change(|spec| {
+        let path = format!("/proc/{}/ns/user", state["pid"]);
+        let namespaces = spec["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.push(serde_json::json!({"type": "user", "path": path}));
+    });
+    second.script("cat /proc/self/uid_map; readlink /proc/self/ns/user; id -u");
+    let output = second.tare(&["run", &second.id]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let own = fs::read_link(format!("/proc/{}/ns/user", state["pid"])).unwrap();
+    assert!(text.contains("100000") && text.contains(own.to_str().unwrap()), "{text} {:?}", output.stderr);
+    assert!(text.ends_with("\n0\n"), "{text}");
+}

@@ -41,7 +41,7 @@ pub(super) fn create(mounts: &Mounts, options: &CgroupOptions<'_>) -> Result<Cgr
     let mut made = Made::default();
     let done = make_all(&mut cgroup, options, &mut made)
         .and_then(|()| check_thawed(&cgroup, &made))
-        .and_then(|()| set_cpuset(&cgroup, options.resources))
+        .and_then(|()| set_cpuset(&cgroup, &made, options.resources))
         .and_then(|()| {
             let default = LinuxResources::default();
             limits::apply(&cgroup, options.resources.unwrap_or(&default), limits::Devices::Set)
@@ -141,7 +141,7 @@ fn inherit_cpuset(directory: &str, names: &[&str]) -> core::result::Result<bool,
 
 fn copy_from_parent(directory: &str, name: &str) -> core::result::Result<(), SysError> {
     let above = path::parent(directory).unwrap_or_default();
-    let mut value = cgroup::read(&above, name)?;
+    let mut value = cgroup::read_value(&above, name)?;
     if value.trim().is_empty() {
         // Somebody made the parent and left it empty; the root never is.
         inherit_cpuset(&above, &CPUSET)?;
@@ -151,11 +151,12 @@ fn copy_from_parent(directory: &str, name: &str) -> core::result::Result<(), Sys
 }
 
 /// The container's own cpuset: what is asked for, else what the parent has.
-fn set_cpuset(made: &Cgroup, resources: Option<&LinuxResources>) -> Result<()> {
-    if made.is_v2() {
+fn set_cpuset(cgroup: &Cgroup, made: &Made, resources: Option<&LinuxResources>) -> Result<()> {
+    let is_new = |directory: &str| made.0.iter().any(|made| made == directory);
+    if cgroup.is_v2() {
         return Ok(());
     }
-    let Some(directory) = made.paths.get("cpuset") else { return Ok(()) };
+    let Some(directory) = cgroup.paths.get("cpuset") else { return Ok(()) };
     let cpu = resources.and_then(|resources| resources.cpu.as_ref());
     if let Some(cpu) = cpu {
         super::v1::set_cpuset(directory, cpu)?;
@@ -164,9 +165,13 @@ fn set_cpuset(made: &Cgroup, resources: Option<&LinuxResources>) -> Result<()> {
     let done = if asked {
         inherit_cpuset(directory, &CPUSET).map(drop)
     } else {
-        match cgroup::read(directory, CPUSET[0]) {
+        match cgroup::read_value(directory, CPUSET[0]) {
             // A parent that hands its cpuset on hands on both halves.
             Ok(cpus) if !cpus.trim().is_empty() => Ok(()),
+            // A new one has neither.
+            Ok(_) if is_new(directory) => {
+                CPUSET.iter().try_for_each(|name| copy_from_parent(directory, name))
+            }
             Ok(_) => copy_from_parent(directory, CPUSET[0])
                 .and_then(|()| inherit_cpuset(directory, &CPUSET[1..]).map(drop)),
             Err(error) => Err(error),

@@ -142,7 +142,8 @@ impl IdentityPlan {
             effective: mask(&sets.effective),
             permitted: mask(&sets.permitted),
             inheritable: mask(&sets.inheritable),
-            ambient: mask(&sets.ambient),
+            // Others the kernel refuses to raise; runc and crun go on without them.
+            ambient: mask(&sets.ambient) & mask(&sets.permitted) & mask(&sets.inheritable),
             cwd: c_string("process.cwd", &super::clean(&process.cwd))?,
         })
     }
