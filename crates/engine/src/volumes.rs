@@ -118,6 +118,12 @@ impl Volumes {
         blocking("inspect volume", move || state.get(&name)).await
     }
 
+    /// Bytes of the files of a volume; `None` when they cannot be counted.
+    pub async fn size(&self, name: &str) -> Option<u64> {
+        let (state, name) = (self.state(), name.to_owned());
+        blocking("measure volume", move || state.size(&name)).await.ok()
+    }
+
     /// All volumes by name.
     ///
     /// # Errors

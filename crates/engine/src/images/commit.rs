@@ -39,7 +39,47 @@ pub struct ImportRequest {
     pub platform: Option<Platform>,
 }
 
+/// Label of a config: the image that it was made from, here.
+const PARENT: &str = "tare.parent";
+
 impl Images {
+    /// The image that an image was made from on this host (by a commit), if it was.
+    ///
+    /// # Errors
+    /// `DataLoss` when the database cannot be read.
+    pub async fn parent_of(&self, namespace: &Namespace, id: &Digest) -> Result<Option<String>> {
+        let (stores, namespace, id) = (self.engine.stores().clone(), namespace.clone(), id.clone());
+        blocking("inspect image", move || {
+            use tare_store::Tables as _;
+            let row = stores.metadata.read()?.content(&namespace, &id)?;
+            Ok(row.and_then(|row| row.labels.get(PARENT).cloned()))
+        })
+        .await
+    }
+
+    /// Bytes that each layer of an image takes unpacked, bottom first; as it is stored where that is not known.
+    ///
+    /// # Errors
+    /// `DataLoss` when the database cannot be read.
+    pub async fn layer_sizes(&self, namespace: &Namespace, image: &Image) -> Result<Vec<u64>> {
+        let (stores, namespace, image) = (self.engine.stores().clone(), namespace.clone(), image.clone());
+        let snapshotter = self.engine.config().snapshotter.clone();
+        blocking("measure image", move || {
+            use tare_store::Tables as _;
+            let tx = stores.metadata.read()?;
+            let mut chain: Option<ChainId> = None;
+            let mut sizes = Vec::new();
+            for (layer, diff_id) in image.manifest.layers.iter().zip(&image.config.rootfs.diff_ids) {
+                let next = ChainId::next(chain.as_ref(), diff_id);
+                let row = tx.snapshot(&namespace, &snapshotter, &SnapshotKey::new(next.to_string())?)?;
+                sizes.push(row.map_or(layer.size, |row| row.usage.bytes));
+                chain = Some(next);
+            }
+            Ok(sizes)
+        })
+        .await
+    }
+
     /// Makes an image of a container's image and what the container has written. Gives its id.
     ///
     /// # Errors
@@ -66,10 +106,17 @@ impl Images {
         let record = entry.record();
         let fields = record.engine.as_ref().ok_or_else(|| stop::foreign("commit", entry))?;
         let parent = self.get(namespace, fields.image_id.as_str()).await?;
-        let froze = request.pause && entry.live().state.status == Status::Running;
-        if froze {
-            stop::pause(&self.engine, entry).await?;
-        }
+        let froze = request.pause && entry.live().state.status == Status::Running && {
+            match stop::pause(&self.engine, entry).await {
+                Ok(()) => true,
+                // It has just ended, and writes nothing any more.
+                Err(error) if matches!(error.kind(), ErrorKind::FailedPrecondition | ErrorKind::NotFound) => {
+                    false
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        let name = request.name.clone();
         let (engine, owned, made_of) = (self.engine.clone(), namespace.clone(), record.clone());
         let comment = request.comment.clone();
         let made =
@@ -78,7 +125,11 @@ impl Images {
             tracing::error!(container = %entry.key, %error, "a container stays frozen after its commit");
         }
         let id = made?;
-        let more = [("imageID", id.to_string()), ("comment", comment)];
+        let shown = name.as_ref().map(Reference::familiar).unwrap_or_default();
+        if name.is_some() {
+            self.tell_as(namespace, "tag", &id, &shown);
+        }
+        let more = [("imageID", id.to_string()), ("imageRef", shown), ("comment", comment)];
         self.engine.publish_with(entry, stop::action(entry, "commit"), &more);
         Ok(id)
     }
@@ -111,9 +162,13 @@ impl Images {
 
     /// Tells what happened to an image that was made here.
     pub(super) fn tell(&self, namespace: &Namespace, action: &str, id: &Digest) {
+        self.tell_as(namespace, action, id, id.as_str());
+    }
+
+    fn tell_as(&self, namespace: &Namespace, action: &str, id: &Digest, name: &str) {
         let body =
             crate::events::Body::Action { kind: "image", action: action.to_owned(), id: id.to_string() };
-        let attributes = BTreeMap::from([("name".to_owned(), id.to_string())]);
+        let attributes = BTreeMap::from([("name".to_owned(), name.to_owned())]);
         self.engine.events().publish(namespace, now(), body, Arc::new(attributes));
     }
 }
@@ -152,7 +207,14 @@ fn commit(
         empty_layer: false,
     });
     let names: Vec<Reference> = request.name.into_iter().collect();
-    compose::store(engine, namespace, family, &parent.manifest.layers, vec![layer], config, &names)
+    let base = &parent.manifest.layers;
+    let id = compose::store(engine, namespace, family, base, vec![layer], config, &names)?;
+    let label = (PARENT.to_owned(), parent.id.to_string());
+    engine
+        .stores()
+        .metadata
+        .update(|tx| tare_store::content::extend_labels(tx, namespace, &id, &[label].into(), now))?;
+    Ok(id)
 }
 
 fn import(

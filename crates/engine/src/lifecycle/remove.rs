@@ -28,6 +28,8 @@ pub(crate) async fn remove(engine: &Engine, entry: &Arc<Entry>, options: RemoveO
                 .with_hint("stop the container before removing or force remove"));
         }
         entry.live().stopped = true;
+        let signal = [("signal", crate::signal::SIGKILL.to_string())];
+        engine.publish_with(entry, stop::action(entry, "kill"), &signal);
         stop::kill_and_wait(&task).await?;
     }
     if entry.live().restart.is_some() && !options.force {

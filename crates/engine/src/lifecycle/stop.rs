@@ -47,6 +47,7 @@ pub(crate) async fn stop(engine: &Engine, entry: &Arc<Entry>, options: &StopOpti
         }
     };
     if !ended {
+        engine.publish_with(entry, action(entry, "kill"), &[("signal", SIGKILL.to_string())]);
         kill_and_wait(&task).await?;
     }
     let _turn = entry.turn.lock().await;
