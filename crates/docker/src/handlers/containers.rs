@@ -56,7 +56,7 @@ pub(crate) async fn list(door: &Docker, request: &Request) -> Handled {
 }
 
 /// Bytes of the writable layer, and of all; 0 when they cannot be counted.
-async fn sizes(door: &Docker, view: &tare_engine::state::ContainerView) -> (i64, i64) {
+pub(crate) async fn sizes(door: &Docker, view: &tare_engine::state::ContainerView) -> (i64, i64) {
     let wire = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let sizes = door.engine().containers().sizes(view).await;
     sizes.map_or((0, 0), |(written, all)| (wire(written), wire(all)))

@@ -81,21 +81,17 @@ pub(crate) async fn inspect(door: &Docker, request: &Request, name: &str) -> Han
             return Err(ApiError::not_found(message));
         }
     }
-    body::ok(&to_inspect(&image, &door.engine().config().snapshotter, request.version))
+    let mut inspect = to_inspect(&image, &door.engine().config().snapshotter, request.version);
+    let parent = door.engine().images().parent_of(door.namespace(), &image.id).await?;
+    inspect.parent = parent.unwrap_or_default();
+    body::ok(&inspect)
 }
 
 /// `GET /images/{name}/history`.
 pub(crate) async fn history(door: &Docker, name: &str) -> Handled {
     let image = door.engine().images().get(door.namespace(), name).await?;
-    body::ok(&to_history(&image, &layer_sizes(&image)))
-}
-
-/// Bytes of each layer. Where only the sum is known, a single layer has it all; several are told as they are stored.
-fn layer_sizes(image: &Image) -> Vec<u64> {
-    match image.manifest.layers.as_slice() {
-        [_] if image.size > 0 => vec![image.size],
-        layers => layers.iter().map(|layer| layer.size).collect(),
-    }
+    let sizes = door.engine().images().layer_sizes(door.namespace(), &image).await?;
+    body::ok(&to_history(&image, &sizes))
 }
 
 /// Name and tag of a request: a missing tag is `latest`.

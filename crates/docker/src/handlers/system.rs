@@ -6,7 +6,7 @@ use crate::convert::{image, list, volume};
 use crate::door::Docker;
 use crate::error::ApiError;
 use crate::filters::Filters;
-use crate::handlers::{pull, volumes};
+use crate::handlers::{containers, pull, volumes};
 use crate::host;
 use crate::request::Request;
 use crate::units::parse_unix;
@@ -253,7 +253,13 @@ pub(crate) async fn disk_usage(door: &Docker, request: &Request) -> Handled {
     for part in wanted {
         match part {
             "container" => {
-                usage.containers = Some(views.iter().map(|view| list::to_summary(view, now())).collect());
+                let mut rows = Vec::new();
+                for view in &views {
+                    let mut row = list::to_summary(view, now());
+                    (row.size_rw, row.size_root_fs) = containers::sizes(door, view).await;
+                    rows.push(row);
+                }
+                usage.containers = Some(rows);
             }
             "image" => {
                 let images = door.engine().images().list(door.namespace()).await?;
@@ -283,14 +289,15 @@ pub(crate) async fn disk_usage(door: &Docker, request: &Request) -> Handled {
 async fn volume_usage(door: &Docker) -> Result<Vec<crate::wire::volume::Volume>, ApiError> {
     let references = volumes::references(door).await;
     let volumes = door.engine().volumes().list().await?;
-    Ok(volumes
-        .iter()
-        .map(|found| {
-            let ref_count = references.get(&found.name).copied().unwrap_or(0);
-            // -1: the size is not known.
-            volume::to_wire(found, Some(Usage { ref_count, size: -1 }))
-        })
-        .collect())
+    let mut rows = Vec::new();
+    for found in &volumes {
+        let ref_count = references.get(&found.name).copied().unwrap_or(0);
+        let size = door.engine().volumes().size(&found.name).await;
+        // -1: the size is not known.
+        let size = size.map_or(-1, |size| i64::try_from(size).unwrap_or(i64::MAX));
+        rows.push(volume::to_wire(found, Some(Usage { ref_count, size })));
+    }
+    Ok(rows)
 }
 
 /// `GET /events`.

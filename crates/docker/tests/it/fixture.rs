@@ -4,7 +4,7 @@ use crate::http::{Answer, Opened, call, open};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use tare_docker::{Docker, DockerConfig};
-use tare_engine::{Engine, EngineConfig};
+use tare_engine::{Engine, EngineConfig, config::RuntimeEntry};
 use tare_testkit::fake_registry::FakeRegistry;
 use tare_testkit::image::{self, Tar};
 use tare_testkit::skip;
@@ -33,6 +33,9 @@ fn shim() -> PathBuf {
     let program = std::env::current_exe().unwrap();
     program.parent().unwrap().parent().unwrap().join("containerd-shim-tare-v2")
 }
+
+/// Go's shim, under the runtime name `go` (package containerd).
+pub(crate) const GO_SHIM: &str = "/usr/bin/containerd-shim-runc-v2";
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -80,7 +83,8 @@ impl Door {
             state: path.join("state"),
             address: path.join("tared.sock"),
             instance: format!("{instance:08x}"),
-            runtimes: Default::default(),
+            runtimes: [("go".to_owned(), RuntimeEntry { shim: Some(GO_SHIM.into()), binary_name: None })]
+                .into(),
             shim: shim(),
             default_runtime: "io.containerd.runc.v2".into(),
             snapshotter: "overlayfs".into(),

@@ -54,6 +54,23 @@ pub(crate) async fn call(socket: &Path, method: &str, path: &str, body: Option<&
     tokio::time::timeout(DEADLINE, exchange).await.unwrap_or_else(|_| panic!("no answer: {method} {path}"))
 }
 
+/// Sends an archive and reads the whole answer.
+pub(crate) async fn upload(socket: &Path, method: &str, path: &str, archive: &[u8]) -> Answer {
+    let exchange = async {
+        let mut stream = UnixStream::connect(socket).await.unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\nContent-Type: application/x-tar\r\nContent-Length: {}\r\n\r\n",
+            archive.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(archive).await.unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.unwrap();
+        parse(&bytes)
+    };
+    tokio::time::timeout(DEADLINE, exchange).await.unwrap_or_else(|_| panic!("no answer: {method} {path}"))
+}
+
 fn parse(bytes: &[u8]) -> Answer {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
     let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
