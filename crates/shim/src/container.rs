@@ -23,6 +23,8 @@ pub(crate) struct Container {
     pub(crate) init: Arc<Process>,
     /// The first process's end is not the others' end: they share a pid namespace with somebody else.
     pub(crate) kill_all_on_exit: bool,
+    /// The runtime waits for hooks when it starts or deletes it, and does so on another thread.
+    pub(crate) hooked: bool,
     pub(crate) oom: Oom,
     /// What happens to the container happens one after the other.
     pub(crate) turn: tokio::sync::Mutex<()>,
@@ -50,6 +52,7 @@ impl Container {
             mounted,
             init,
             kill_all_on_exit: shares_pid_namespace(spec),
+            hooked: spec.hooks.is_some(),
             oom: Oom::default(),
             turn: tokio::sync::Mutex::default(),
             cgroup: runtime.cgroup().clone(),
@@ -60,7 +63,19 @@ impl Container {
         }
     }
 
-    /// The runtime's object. Never held across an await.
+    /// Whether nobody holds the runtime's object for as long as hooks run.
+    pub(crate) fn is_free(&self) -> bool {
+        !self.hooked || self.turn.try_lock().is_ok()
+    }
+
+    /// Waits while hooks hold the runtime's object: asked for it then, the shim's thread would stand still.
+    pub(crate) async fn free(&self) {
+        if self.hooked {
+            drop(self.turn.lock().await);
+        }
+    }
+
+    /// The runtime's object. Never held across an await; after [`Container::free`] if the turn is not the caller's.
     pub(crate) fn runtime(&self) -> MutexGuard<'_, tare_runtime::Container> {
         self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
     }

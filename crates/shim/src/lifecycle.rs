@@ -9,7 +9,7 @@ use tare_api::containerd::events::{
 };
 use tare_api::containerd::task::v2 as task;
 use tare_api::status::Status;
-use tare_api::tare::shim::v1::{CreateOptions, LogTrouble};
+use tare_api::tare::shim::v1::{CreateOptions, LogTrouble, RuntimeOptions};
 use tare_runtime::Runtime;
 use tare_types::ErrorKind;
 use tare_types::spec::Spec;
@@ -125,22 +125,21 @@ impl Shim {
         let init = Process::new("", names, hub, options.terminal_size);
         let owner = Owner { namespace: &self.args.namespace, id: &request.id };
         let stdio = Stdio::open(&init.names, owner, init.hub.clone()).await?;
-        let create = tare_runtime::CreateOptions {
-            id: &request.id,
-            bundle: &request.bundle,
-            spec: &spec,
-            io: stdio.io(),
-            gate: tare_runtime::Gate::Pipe,
-            keep_fds: 0,
-            no_pivot: runtime.no_pivot_root,
-            no_new_keyring: runtime.no_new_keyring,
+        let place = tare_runtime::RuntimeOptions { root: root.root, systemd_cgroup: root.systemd_cgroup };
+        // Kept until the child is registered.
+        let (_aside, made, spec, stdio) = if spec.hooks.is_some() {
+            let (id, bundle) = (request.id.clone(), request.bundle.clone());
+            let work = move || {
+                let made = make_container(place, &id, &bundle, &spec, &stdio, &runtime);
+                (made, spec, stdio)
+            };
+            let ((made, spec, stdio), aside) = self.aside(work).await?;
+            (Some(aside), made, spec, stdio)
+        } else {
+            let made = make_container(place, &request.id, &request.bundle, &spec, &stdio, &runtime);
+            (None, made, spec, stdio)
         };
-        let runtime = Runtime::new(tare_runtime::RuntimeOptions {
-            root: root.root,
-            systemd_cgroup: root.systemd_cgroup,
-        });
-        let (made, process) =
-            runtime.create(&create).map_err(|error| runtime_error("OCI runtime create failed", &error))?;
+        let (made, process) = made.map_err(|error| runtime_error("OCI runtime create failed", &error))?;
         let mounted = !request.rootfs.is_empty();
         let container = Arc::new(Container::new(made, bundle.to_owned(), mounted, Arc::new(init), &spec));
         self.made(&container, &container.init, process, stdio)?;
@@ -192,7 +191,12 @@ impl Shim {
             return Err(Status::new(ErrorKind::FailedPrecondition, message));
         }
         if exec_id.is_empty() {
-            let started = container.runtime().start();
+            let started = if container.hooked {
+                let work = Arc::clone(container);
+                self.aside(move || work.runtime().start()).await?.0
+            } else {
+                container.runtime().start()
+            };
             started.map_err(|error| runtime_error("OCI runtime start failed", &error))?;
         } else if let Err(status) = self.start_exec(container, &process).await {
             // The exec stays, as one that has ended: Wait and Delete must find it.
@@ -269,7 +273,11 @@ impl Shim {
     ///
     /// # Errors
     /// `FailedPrecondition` for a process that runs.
-    pub(crate) async fn delete(&self, id: &str, exec_id: &str) -> Result<task::DeleteResponse, Status> {
+    pub(crate) async fn delete(
+        self: &Arc<Self>,
+        id: &str,
+        exec_id: &str,
+    ) -> Result<task::DeleteResponse, Status> {
         let container = self.container(id)?;
         let process = container.process(exec_id)?;
         let _turn = container.turn.lock().await;
@@ -285,7 +293,7 @@ impl Shim {
         let pid = process.pid().max(0) as u32;
         let exited_at = Some(wire_time(exited.at));
         if exec_id.is_empty() {
-            self.remove_container(&container)?;
+            self.remove_container(&container).await?;
             self.events.publish(&TaskDelete {
                 container_id: container.id.clone(),
                 pid,
@@ -300,8 +308,13 @@ impl Shim {
     }
 
     /// Removes a container whose first process has ended. Going on after a failure is possible: call again.
-    fn remove_container(&self, container: &Container) -> Result<(), Status> {
-        let deleted = container.runtime().delete(true);
+    async fn remove_container(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), Status> {
+        let deleted = if container.hooked {
+            let work = Arc::clone(container);
+            self.aside(move || work.runtime().delete(true)).await?.0
+        } else {
+            container.runtime().delete(true)
+        };
         match deleted {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(runtime_error("OCI runtime delete failed", &error));
@@ -329,15 +342,35 @@ impl Shim {
     }
 
     /// Ends and removes a container that could not be started.
-    async fn discard(&self, container: &Arc<Container>) {
+    async fn discard(self: &Arc<Self>, container: &Arc<Container>) {
         if let Err(status) = self.end(container, &container.init).await {
             self.diagnostics.warn(status);
         }
         container.init.take_streams().drain(Duration::ZERO).await;
-        if let Err(status) = self.remove_container(container) {
+        if let Err(status) = self.remove_container(container).await {
             self.diagnostics.error(format!("undo create of {}: {status}", container.id));
         }
     }
+}
+
+fn make_container(
+    place: tare_runtime::RuntimeOptions,
+    id: &str,
+    bundle: &str,
+    spec: &Spec,
+    stdio: &Stdio,
+    options: &RuntimeOptions,
+) -> tare_runtime::Result<(tare_runtime::Container, tare_runtime::Process)> {
+    Runtime::new(place).create(&tare_runtime::CreateOptions {
+        id,
+        bundle,
+        spec,
+        io: stdio.io(),
+        gate: tare_runtime::Gate::Pipe,
+        keep_fds: 0,
+        no_pivot: options.no_pivot_root,
+        no_new_keyring: options.no_new_keyring,
+    })
 }
 
 /// What an exec that could not be started exits with: a shell's codes, as docker and containerd report them.

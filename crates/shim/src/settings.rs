@@ -89,8 +89,7 @@ pub(crate) fn create_options(any: Option<&Any>) -> Result<CreateOptions, Status>
     }
 }
 
-/// Gives each hook without a limit of its own one: what is left of the call that runs it first, and [`HOOK`] at most. All
-/// containers of the shim wait while a hook runs.
+/// Gives each hook without a limit of its own one: what is left of the call that runs it first, and [`HOOK`] at most.
 pub(crate) fn limit_hooks(spec: &mut Spec, deadline: Option<Instant>) {
     let Some(hooks) = &mut spec.hooks else { return };
     let left = deadline.map_or(HOOK, |deadline| deadline.saturating_duration_since(Instant::now()).min(HOOK));

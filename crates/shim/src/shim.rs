@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tare_api::containerd::events::{TaskExit, TaskOom};
 use tare_api::status::Status;
@@ -35,6 +35,10 @@ pub(crate) struct Shim {
     settled: Notify,
     /// No container is made any more.
     ended: AtomicBool,
+    /// Calls of the runtime that are under way on other threads.
+    aside: AtomicUsize,
+    /// One of them is over.
+    pub(crate) back: Notify,
     /// Children by pid, with the container they belong to.
     children: Mutex<Children>,
 }
@@ -47,6 +51,17 @@ type Children = HashMap<i32, (Arc<Container>, Arc<Process>)>;
 enum Slot {
     Creating,
     Ready(Arc<Container>),
+}
+
+/// A call of the runtime on another thread; to be kept until the children it made are registered.
+#[derive(Debug)]
+pub(crate) struct Aside(Arc<Shim>);
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        self.0.aside.fetch_sub(1, Ordering::AcqRel);
+        self.0.back.notify_one();
+    }
 }
 
 /// Keeps an id while its container is being made; gives it back if that fails.
@@ -71,6 +86,8 @@ impl Shim {
             containers: Mutex::default(),
             settled: Notify::new(),
             ended: AtomicBool::new(false),
+            aside: AtomicUsize::new(0),
+            back: Notify::new(),
             children: Mutex::default(),
         }
     }
@@ -131,6 +148,28 @@ impl Shim {
         }
     }
 
+    /// Runs a call of the runtime that waits for hooks on a thread of its own: the other containers go on meanwhile. The
+    /// runtime waits for the children that such a call makes, so the reaper leaves alone what it does not know.
+    ///
+    /// # Errors
+    /// The call has panicked.
+    pub(crate) async fn aside<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<(T, Aside), Status> {
+        self.aside.fetch_add(1, Ordering::AcqRel);
+        let guard = Aside(Arc::clone(self));
+        let failed =
+            |error| Status::new(ErrorKind::Internal, format!("a call of the runtime ended: {error}"));
+        let done = tokio::task::spawn_blocking(work).await.map_err(failed)?;
+        Ok((done, guard))
+    }
+
+    /// The children to be reaped while another thread makes and reaps some; `None`: all there are.
+    pub(crate) fn only(&self) -> Option<Vec<i32>> {
+        (self.aside.load(Ordering::Acquire) > 0).then(|| self.children().keys().copied().collect())
+    }
+
     /// Ends the shim unless it has containers.
     pub(crate) fn end_if_empty(&self) {
         let slots = self.slots();
@@ -177,11 +216,8 @@ impl Shim {
             self.tell_oom(&container);
         }
         let init = process.exec_id.is_empty();
-        if init
-            && container.kill_all_on_exit
-            && let Err(error) = container.runtime().kill_all(9)
-        {
-            self.diagnostics.warn(format!("end all processes of container {}: {error}", container.id));
+        if init && container.kill_all_on_exit {
+            self.kill_rest(&container);
         }
         process.stopped(exited, killed && container.oom.ever());
         let id = if init { container.id.clone() } else { process.exec_id.clone() };
@@ -191,6 +227,23 @@ impl Shim {
             pid: pid.max(0) as u32,
             exit_status: status,
             exited_at: Some(wire_time(exited.at)),
+        });
+    }
+
+    /// Ends what a first process has left; after the hooks, when some hold the runtime's object.
+    fn kill_rest(&self, container: &Arc<Container>) {
+        let (container, diagnostics) = (Arc::clone(container), Arc::clone(&self.diagnostics));
+        let kill = move |container: &Container| {
+            if let Err(error) = container.runtime().kill_all(9) {
+                diagnostics.warn(format!("end all processes of container {}: {error}", container.id));
+            }
+        };
+        if container.is_free() {
+            return kill(&container);
+        }
+        tokio::spawn(async move {
+            container.free().await;
+            kill(&container);
         });
     }
 

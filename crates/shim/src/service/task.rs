@@ -79,10 +79,17 @@ pub(super) async fn unary(shim: &Arc<Shim>, call: &Call) -> Result<Vec<u8>, Stat
         }
         "Exec" => shim.exec(&call.message()?).map(|()| EMPTY),
         "State" => state(shim, &call.message()?),
-        "Kill" => kill(shim, &call.message()?),
-        "Pids" => pids(shim, &call.message()?),
-        "Pause" => pause(shim, &call.message::<wire::PauseRequest>()?.id, true),
-        "Resume" => pause(shim, &call.message::<wire::ResumeRequest>()?.id, false),
+        "Kill" => {
+            let request: wire::KillRequest = call.message()?;
+            if request.all {
+                shim.container(&request.id)?.free().await;
+            }
+            kill(shim, &request)
+        }
+        "Pids" | "Pause" | "Resume" | "Update" => {
+            shim.container(&call.message::<wire::PauseRequest>()?.id)?.free().await;
+            change(shim, call)
+        }
         "ResizePty" => {
             let request: wire::ResizePtyRequest = call.message()?;
             let size = TerminalSize { width: request.width, height: request.height };
@@ -96,7 +103,6 @@ pub(super) async fn unary(shim: &Arc<Shim>, call: &Call) -> Result<Vec<u8>, Stat
             }
             Ok(EMPTY)
         }
-        "Update" => update(shim, &call.message()?),
         "Stats" => {
             let container = shim.container(&call.message::<wire::StatsRequest>()?.id)?;
             answer(&wire::StatsResponse { stats: Some(stats::metrics(&container)?) })
@@ -107,6 +113,16 @@ pub(super) async fn unary(shim: &Arc<Shim>, call: &Call) -> Result<Vec<u8>, Stat
             Ok(EMPTY)
         }
         other => Err(Status::unimplemented(&format!("task method {other}"))),
+    }
+}
+
+/// The calls that need the runtime's object, when it is free.
+fn change(shim: &Shim, call: &Call) -> Result<Vec<u8>, Status> {
+    match call.method.as_str() {
+        "Pids" => pids(shim, &call.message()?),
+        "Pause" => pause(shim, &call.message::<wire::PauseRequest>()?.id, true),
+        "Resume" => pause(shim, &call.message::<wire::ResumeRequest>()?.id, false),
+        _ => update(shim, &call.message()?),
     }
 }
 

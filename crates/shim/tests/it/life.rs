@@ -151,6 +151,42 @@ async fn a_container_that_is_made_too_late_is_taken_back() {
 }
 
 #[tokio::test]
+async fn hooks_hold_up_nobody_else() {
+    skip_unless_able!();
+    let shim = Shim::start().await;
+    let gate = shim.dir.path().join("gate");
+    let wait = format!("while [ ! -e {} ]; do sleep 0.01; done; exit 0", gate.display());
+    let hook = serde_json::json!([{"path": "/bin/busybox", "args": ["sh", "-c", wait]}]);
+    let other = shim.bundle("other", &["sh", "-c", "sleep 0.2; exit 4"], |_| {});
+    for point in ["createRuntime", "poststart", "poststop"] {
+        std::fs::remove_file(&gate).unwrap_or_default();
+        let hooked = shim.bundle(point, &["sleep", "1000"], |config| {
+            config["hooks"] = serde_json::json!({point: hook});
+        });
+        let life = async {
+            shim.create(point, &hooked, &plain()).await.unwrap();
+            shim.start_process(point, "").await.unwrap();
+            shim.kill(point, 9).await.unwrap();
+            assert_eq!(shim.wait(point, "").await.unwrap(), 137);
+            shim.delete(point, "").await.unwrap();
+        };
+        // The hook ends only after the other container's whole life, its exit included.
+        let others = async {
+            let options = private::CreateOptions { start: true, ..plain() };
+            shim.create("other", &other, &options).await.unwrap();
+            shim.exec("other", "x", &["sh", "-c", "exit 6"]).await.unwrap();
+            shim.start_process("other", "x").await.unwrap();
+            assert_eq!(shim.wait("other", "x").await.unwrap(), 6);
+            assert_eq!(shim.wait("other", "").await.unwrap(), 4);
+            shim.delete("other", "").await.unwrap();
+            std::fs::write(&gate, "").unwrap();
+        };
+        tokio::join!(life, others);
+    }
+    shim.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_created_container_can_be_deleted_and_a_running_one_not() {
     skip_unless_able!();
     let shim = Shim::start().await;
