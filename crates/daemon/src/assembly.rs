@@ -2,12 +2,15 @@
 
 use crate::{VERSION, config::Config, grpc, instance, metrics, notify, rest, sockets};
 use anyhow::Context;
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 use tare_docker::{Docker, DockerConfig};
 use tare_engine::Engine;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// How long calls in flight may take to end once the daemon was told to.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// What `main` knows of the process's surroundings.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +30,9 @@ pub async fn serve(config: Config, surroundings: Surroundings) -> anyhow::Result
     let id = instance::id(&config.root)?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+
+    let hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+    tokio::spawn(ignore(hangup));
 
     let engine = Engine::open(config.engine(id, surroundings.directory.as_deref())).await?;
     let shutdown = CancellationToken::new();
@@ -64,10 +70,24 @@ pub async fn serve(config: Config, surroundings: Surroundings) -> anyhow::Result
     };
     tell(&surroundings, "STOPPING=1");
     shutdown.cancel();
-    while doors.join_next().await.is_some() {}
+    let closing = async { while doors.join_next().await.is_some() {} };
+    // A client that holds a connection or a call cannot keep the daemon; work that was begun has tasks of its own.
+    if tokio::time::timeout(GRACE, closing).await.is_err() {
+        tracing::info!("connections that clients keep open are cut");
+    }
+    for address in [&config.grpc.address, &config.docker.address] {
+        sockets::remove(address);
+    }
     resting.abort();
     engine.shutdown().await;
     ended
+}
+
+/// A terminal that is closed, or a service manager that asks for a reload, must not end the daemon.
+async fn ignore(mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        tracing::info!("SIGHUP: the configuration is read at the start only; nothing was reloaded");
+    }
 }
 
 fn tell(surroundings: &Surroundings, state: &str) {

@@ -30,11 +30,13 @@ const MAX_MESSAGE: usize = 16 << 20;
 #[derive(Debug, Clone)]
 struct Door {
     engine: Engine,
+    /// The daemon is about to end: what waits for long gives up.
+    stop: CancellationToken,
 }
 
 /// All services as one HTTP service.
 pub fn routes(engine: &Engine, stop: &CancellationToken) -> axum::Router {
-    let door = Door { engine: engine.clone() };
+    let door = Door { engine: engine.clone(), stop: stop.clone() };
     macro_rules! served {
         ($server:path) => {
             <$server>::new(door.clone())
@@ -55,10 +57,7 @@ pub fn routes(engine: &Engine, stop: &CancellationToken) -> axum::Router {
         .add_service(served!(wire::diff::v1::diff_server::DiffServer<Door>))
         .add_service(served!(wire::introspection::v1::introspection_server::IntrospectionServer<Door>))
         .add_service(
-            wire::events::v1::events_server::EventsServer::new(events::EventsDoor::new(
-                door.clone(),
-                stop.clone(),
-            ))
+            wire::events::v1::events_server::EventsServer::new(events::EventsDoor::new(door.clone()))
             .max_decoding_message_size(MAX_MESSAGE),
         )
         .add_service(tare_api::grpc::health::v1::health_server::HealthServer::new(door.clone()));

@@ -58,7 +58,10 @@ fn run(args: &Args) -> anyhow::Result<()> {
         .build()
         .context("start the asynchronous runtime")?;
     let surroundings = Surroundings { directory, notify: std::env::var_os("NOTIFY_SOCKET") };
-    runtime.block_on(assembly::serve(config, surroundings))
+    let outcome = runtime.block_on(assembly::serve(config, surroundings));
+    // A thread that hangs in the kernel cannot keep the daemon from ending.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    outcome
 }
 
 /// Puts the command line over the file.

@@ -37,6 +37,19 @@ pub fn bind(socket: &Socket, group: Option<u32>) -> anyhow::Result<UnixListener>
     Ok(listener)
 }
 
+/// Removes a socket at the daemon's end: a client sees that nobody is there, not that somebody refuses.
+pub fn remove(path: &Path) {
+    if path.as_os_str().is_empty() {
+        return;
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, path = %path.display(), "the socket stays");
+        }
+        _ => {}
+    }
+}
+
 /// The number of a group of the host, from /etc/group.
 pub fn group_id(name: &str) -> Option<u32> {
     find_group(&fs::read_to_string(Path::new("/etc/group")).ok()?, name)
@@ -63,6 +76,9 @@ mod tests {
         let file = Socket { address: directory.path().join("file"), ..socket };
         fs::write(&file.address, "x").unwrap();
         assert!(bind(&file, None).is_err());
+        remove(&socket.address);
+        assert!(!socket.address.exists());
+        remove(&socket.address);
     }
 
     #[test]

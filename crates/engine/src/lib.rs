@@ -31,6 +31,7 @@ pub mod attach;
 pub mod changes;
 pub mod config;
 pub mod containers;
+pub mod diff;
 pub mod engine;
 pub mod error;
 pub mod events;

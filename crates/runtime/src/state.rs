@@ -78,6 +78,8 @@ pub(crate) struct ConfigNamespace {
 pub(crate) struct ConfigCgroups {
     pub(crate) name: String,
     pub(crate) path: String,
+    /// Always empty: runc kills and deletes a container only whose file has a field of the cgroup's resources.
+    pub(crate) devices: Vec<String>,
 }
 
 /// What is Tare's own.

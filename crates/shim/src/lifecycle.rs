@@ -48,6 +48,11 @@ impl Shim {
             return Err(Status::unimplemented("restore from a checkpoint"));
         }
         let options = settings::create_options(request.options.as_ref())?;
+        if let Some(path) = settings::shim_cgroup(request.options.as_ref()) {
+            tare_sys::cgroup::enter(&path).map_err(|error| {
+                Status::new(ErrorKind::InvalidArgument, format!("put the shim into cgroup {path}: {error}"))
+            })?;
+        }
         let reservation = self.reserve(&request.id)?;
         let bundle = PathBuf::from(&request.bundle);
         // Each guard undoes its step unless all steps were done.

@@ -70,7 +70,7 @@ pub(crate) fn create_options(any: Option<&Any>) -> Result<CreateOptions, Status>
         "tare.shim.v1.CreateOptions" => CreateOptions::decode(&any.value[..]).map_err(invalid),
         "containerd.runc.v1.Options" => {
             let options = RuncOptions::decode(&any.value[..]).map_err(invalid)?;
-            if !options.binary_name.is_empty() {
+            if !matches!(options.binary_name.as_str(), "" | "runc" | "tare-oci") {
                 return Err(Status::unimplemented("a foreign runtime binary (BinaryName)"));
             }
             Ok(CreateOptions {
@@ -105,6 +105,12 @@ pub(crate) fn limit_hooks(spec: &mut Spec, deadline: Option<Instant>) {
     for hook in all.into_iter().flatten() {
         hook.timeout.get_or_insert(seconds);
     }
+}
+
+/// The cgroup that the caller wants the shim itself in (`ShimCgroup` of the Go shim's options).
+pub(crate) fn shim_cgroup(any: Option<&Any>) -> Option<String> {
+    let any = any.filter(|any| type_name(any) == "containerd.runc.v1.Options")?;
+    RuncOptions::decode(&any.value[..]).ok().map(|options| options.shim_cgroup).filter(|path| !path.is_empty())
 }
 
 /// What an exec is made of: the options around the OCI process, and the process.
@@ -150,6 +156,12 @@ mod tests {
         let error =
             create_options(Some(&any("containerd.runc.v1.Options", runc.encode_to_vec()))).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Unimplemented);
+        // What Go's shim would run by default is what this shim does itself.
+        let runc = RuncOptions { binary_name: "runc".into(), shim_cgroup: "/s".into(), ..Default::default() };
+        let runc = any("containerd.runc.v1.Options", runc.encode_to_vec());
+        assert!(create_options(Some(&runc)).is_ok());
+        assert_eq!(shim_cgroup(Some(&runc)).as_deref(), Some("/s"));
+        assert_eq!(shim_cgroup(None), None);
         let own = CreateOptions { stdin_open: true, ..Default::default() };
         assert_eq!(
             create_options(Some(&any("tare.shim.v1.CreateOptions", own.encode_to_vec()))).unwrap(),

@@ -1,7 +1,7 @@
 //! containerd's filter language, as its clients send it to list calls.
 //!
 //! A filter is a list of selectors joined by `,`, all of which must match; several filters match when one does,
-//! and none at all matches everything. A selector is a field path, alone (present and not empty) or with an
+//! and none at all matches everything. A selector is a field path, alone (present) or with an
 //! operator and a value: `name==x`, `name!=x`, `name~=regex`, `labels."a.b"==c`. Parts of a path are separated by
 //! `.`; a part or value in double quotes (or `/` or `|` for values of `~=`) may hold anything.
 //!
@@ -66,14 +66,17 @@ impl Filters {
 }
 
 impl Selector {
+    /// As containerd: what is not there reads as an empty text, and only a label can be there and empty.
     fn matches(&self, value: &(impl Fields + ?Sized)) -> bool {
         let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
-        let field = value.field(&path);
+        let is_label = path.first() == Some(&"labels");
+        let field = value.field(&path).filter(|field| is_label || !field.is_empty());
+        let text = field.as_deref().unwrap_or_default();
         match &self.test {
-            Test::Present => field.is_some_and(|field| !field.is_empty()),
-            Test::Equal(expected) => field.is_some_and(|field| field == expected.as_str()),
-            Test::NotEqual(expected) => field.is_none_or(|field| field != expected.as_str()),
-            Test::Matches(pattern) => field.is_some_and(|field| pattern.is_match(&field)),
+            Test::Present => field.is_some(),
+            Test::Equal(expected) => field.is_some() && text == expected.as_str(),
+            Test::NotEqual(expected) => text != expected.as_str(),
+            Test::Matches(pattern) => pattern.is_match(text),
         }
     }
 }

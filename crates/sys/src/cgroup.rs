@@ -150,6 +150,30 @@ pub fn of(path: &str) -> Result<Vec<(String, String)>> {
     Ok(text.lines().filter_map(entry).collect())
 }
 
+/// Moves the calling process, all threads of it, into a cgroup that exists: in every tree of version 1 that has it, or
+/// that of version 2.
+///
+/// # Errors
+/// ENOENT when no tree has it; write(2)'s.
+pub fn enter(path: &str) -> Result<()> {
+    let trees: Vec<String> = match Mounts::detect()? {
+        Mounts::V2 { mount } => Vec::from([mount]),
+        Mounts::V1 { hierarchies, .. } => hierarchies.into_iter().map(|tree| tree.mount).collect(),
+    };
+    let mut found = false;
+    for tree in trees {
+        match write(&join(&tree, path), "cgroup.procs", "0") {
+            Ok(()) => found = true,
+            Err(error) if error.errno() == Errno::NOENT => {}
+            Err(error) => return Err(error),
+        }
+    }
+    match found {
+        true => Ok(()),
+        false => Err(Error::new("enter cgroup", path, Errno::NOENT)),
+    }
+}
+
 /// Joins a mount point and an absolute cgroup path.
 pub fn join(mount: &str, path: &str) -> String {
     format!("{}/{}", mount.trim_end_matches('/'), path.trim_matches('/')).trim_end_matches('/').to_string()

@@ -36,6 +36,20 @@ fn status_to_wire(status: &IngestStatus) -> wire::Status {
     }
 }
 
+/// The bytes that a client asks for. As containerd: a negative offset is 0, a size of 0 or beyond the end means up to
+/// the end, since a client may not know where that is.
+fn range(offset: i64, size: i64, total: u64) -> Result<(u64, u64), Status> {
+    let start = u64::try_from(offset).unwrap_or(0);
+    if start > total {
+        return Err(Status::out_of_range(format!("read past object length {total} bytes")));
+    }
+    let end = match u64::try_from(size) {
+        Ok(size @ 1..) => start.saturating_add(size).min(total),
+        _ => total,
+    };
+    Ok((start, end))
+}
+
 /// Reads a range of a blob chunk by chunk; each read is one blocking call.
 fn read_range(
     reader: BlobReader,
@@ -140,18 +154,7 @@ impl wire::content_server::Content for Door {
         let digest = convert::digest(&request.digest)?;
         let content = self.engine.stores().content.clone();
         let reader = blocking(move || content.reader(&namespace, &digest).map_err(convert::store)).await?;
-        let outside = |what: &str| {
-            Status::out_of_range(format!("{what} is outside of the blob of {} bytes", reader.size()))
-        };
-        let start = u64::try_from(request.offset).map_err(|_| outside("the offset"))?;
-        let length = u64::try_from(request.size).map_err(|_| outside("the size"))?;
-        if start > reader.size() {
-            return Err(outside("the offset"));
-        }
-        let end = if length == 0 { reader.size() } else { start.saturating_add(length) };
-        if end > reader.size() {
-            return Err(outside("the end of the range"));
-        }
+        let (start, end) = range(request.offset, request.size, reader.size())?;
         Ok(Response::new(read_range(reader, start, end)))
     }
 
@@ -198,5 +201,21 @@ impl wire::content_server::Content for Door {
         let content = self.engine.stores().content.clone();
         blocking(move || content.abort(&namespace, &reference).map_err(convert::store)).await?;
         Ok(Response::new(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_end_where_the_blob_ends() {
+        assert_eq!(range(0, 0, 6).unwrap(), (0, 6));
+        assert_eq!(range(2, 3, 6).unwrap(), (2, 5));
+        assert_eq!(range(2, 64, 6).unwrap(), (2, 6));
+        assert_eq!(range(6, 1, 6).unwrap(), (6, 6));
+        assert_eq!(range(-1, -1, 6).unwrap(), (0, 6));
+        assert_eq!(range(1, i64::MAX, 6).unwrap(), (1, 6));
+        assert_eq!(range(7, 0, 6).unwrap_err().code(), tonic::Code::OutOfRange);
     }
 }

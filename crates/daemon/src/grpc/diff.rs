@@ -1,12 +1,16 @@
 //! `containerd.services.diff.v1.Diff`.
 //!
 //! Layers are applied to the directory behind the mounts, not through them: nothing is mounted, and deletions are
-//! written as the mount's own kind wants them.
+//! written as the mount's own kind wants them. What differs between two mounts is written by `tare_engine::diff`.
 
 use super::{Door, blocking, convert, scope};
 use rustix::fs::{CWD, Mode, OFlags};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tare_api::containerd::services::diff::v1 as wire;
+use tare_engine::diff::{self, DiffRequest};
+use tare_engine::events::Body;
 use tare_store::layer::{ApplyOptions, Limits, WhiteoutFormat, apply};
 use tare_types::image::media;
 use tare_types::{Descriptor, ErrorKind, Mount};
@@ -99,10 +103,37 @@ impl wire::diff_server::Diff for Door {
 
     async fn diff(
         &self,
-        _request: Request<wire::DiffRequest>,
+        request: Request<wire::DiffRequest>,
     ) -> Result<Response<wire::DiffResponse>, Status> {
-        Err(convert::status(ErrorKind::Unimplemented, "containerd.services.diff.v1.Diff/Diff"))
+        let (namespace, lease) = (scope::namespace(request.metadata())?, scope::lease(request.metadata())?);
+        let asked = request.into_inner();
+        let reference = match asked.r#ref.as_str() {
+            "" => unique("diff"),
+            given => given.to_owned(),
+        };
+        let diff = DiffRequest {
+            namespace: namespace.clone(),
+            lease,
+            lower: convert::from_mounts(asked.left),
+            upper: convert::from_mounts(asked.right),
+            media_type: asked.media_type,
+            reference,
+            labels: convert::from_labels(asked.labels),
+        };
+        let stores = self.engine.stores().clone();
+        let layer = blocking(move || diff::write(&stores, &diff).map_err(convert::engine)).await?;
+        let body = Body::ContentCreated { digest: layer.digest.to_string(), size: layer.size };
+        self.engine.events().publish(&namespace, convert::now(), body, Arc::default());
+        Ok(Response::new(wire::DiffResponse { diff: Some(convert::descriptor(&layer)) }))
     }
+}
+
+/// A name that nobody else uses: the process, the time and a number.
+fn unique(what: &str) -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let now = convert::now();
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{what}-{}-{}.{:09}-{number}", std::process::id(), now.seconds, now.nanos)
 }
 
 #[cfg(test)]

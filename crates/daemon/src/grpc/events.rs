@@ -12,20 +12,18 @@ use tare_engine::events::{Body, Event, Subscription};
 use tare_store::Filters;
 use tare_store::filters::Fields;
 use tare_types::{ErrorKind, Namespace, Timestamp};
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 /// The service; subscriptions end with the daemon.
 #[derive(Debug)]
 pub(super) struct EventsDoor {
     door: Door,
-    stop: CancellationToken,
 }
 
 impl EventsDoor {
     /// The service of a door.
-    pub(super) fn new(door: Door, stop: CancellationToken) -> Self {
-        Self { door, stop }
+    pub(super) fn new(door: Door) -> Self {
+        Self { door }
     }
 
     fn publish(
@@ -195,7 +193,7 @@ impl wire::events_server::Events for EventsDoor {
         let filters = Filters::parse(&request.get_ref().filters).map_err(convert::store)?;
         // containerd's subscribers get what happens from now on, of all namespaces.
         let (_, subscription) = self.door.engine.events().subscribe();
-        let stop = self.stop.clone();
+        let stop = self.door.stop.clone();
         let events = stream::unfold(Some((subscription, filters)), |state| async move {
             let (mut subscription, filters) = state?;
             let event = next(&mut subscription, &filters).await?;

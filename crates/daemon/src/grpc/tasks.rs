@@ -272,7 +272,13 @@ impl wire::tasks_server::Tasks for Door {
         let namespace = scope::namespace(request.metadata())?;
         let request = request.into_inner();
         let (id, exec) = (container(&request.container_id)?, exec(&request.exec_id)?);
-        let exit = self.engine.tasks().wait(&namespace, &id, exec.as_ref()).await.map_err(convert::engine)?;
+        let tasks = self.engine.tasks();
+        let exit = tokio::select! {
+            biased;
+            exit = tasks.wait(&namespace, &id, exec.as_ref()) => exit.map_err(convert::engine)?,
+            // A client that waits must not keep the daemon from ending; it asks the next one again.
+            () = self.stop.cancelled() => return Err(Status::unavailable("the daemon is stopping")),
+        };
         Ok(Response::new(wire::WaitResponse {
             exit_status: exit.status,
             exited_at: convert::maybe_time(exit.exited_at),

@@ -12,6 +12,8 @@ use tare_types::ErrorKind;
 
 /// Type URL of the options of the Go shim.
 const RUNC_OPTIONS: &str = "containerd.runc.v1.Options";
+/// Type URL of the options of containerd's first Linux runtime, which clients of 1.x still send.
+const LINUX_OPTIONS: &str = "containerd.linux.runc.RuncOptions";
 /// Names that mean Tare's shim.
 const NATIVE: [&str; 5] =
     ["io.containerd.runc.v2", "io.containerd.tare.v2", "runc", "tare", "io.containerd.runtime.v1.linux"];
@@ -35,6 +37,7 @@ pub(crate) struct Chosen {
 /// `NotFound` with `what() == "runtime"` for a name that leads to no binary.
 pub(crate) fn choose(config: &EngineConfig, name: &str, options: Option<Any>) -> Result<Chosen> {
     let name = if name.is_empty() { &config.default_runtime } else { name };
+    let options = options.map(modern).transpose()?;
     if let Some(entry) = config.runtimes.get(name) {
         let options = match &entry.binary_name {
             Some(binary) if options.is_none() => Some(with_binary(binary)),
@@ -87,6 +90,36 @@ fn names_command(options: Option<&Any>) -> bool {
         .is_ok_and(|options| !matches!(options.binary_name.as_str(), "" | "runc" | "tare-oci"))
 }
 
+/// `containerd.linux.runc.RuncOptions`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct LinuxOptions {
+    /// Path or name of the runtime's command.
+    #[prost(string, tag = "1")]
+    runtime: String,
+    /// Directory of its states.
+    #[prost(string, tag = "2")]
+    runtime_root: String,
+    #[prost(bool, tag = "4")]
+    systemd_cgroup: bool,
+}
+
+/// Options in the form that shims of version 2 know.
+fn modern(options: Any) -> Result<Any> {
+    if options.type_url != LINUX_OPTIONS {
+        return Ok(options);
+    }
+    let old = LinuxOptions::decode(options.value.as_slice()).map_err(|error| {
+        Error::new(ErrorKind::InvalidArgument, "use", "runtime options", LINUX_OPTIONS, "").with_source(error)
+    })?;
+    let new = Options {
+        binary_name: old.runtime,
+        root: old.runtime_root,
+        systemd_cgroup: old.systemd_cgroup,
+        ..Options::default()
+    };
+    Ok(Any::new(RUNC_OPTIONS, new.encode_to_vec()))
+}
+
 fn with_binary(binary: &str) -> Any {
     let options = Options { binary_name: binary.to_owned(), ..Options::default() };
     Any::new(RUNC_OPTIONS, options.encode_to_vec())
@@ -95,4 +128,21 @@ fn with_binary(binary: &str) -> Any {
 fn missing(name: &str) -> Error {
     Error::new(ErrorKind::NotFound, "use", "runtime", name, "no shim of that name is known")
         .with_hint("name it in [runtimes] of the configuration, or install its containerd-shim binary")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_the_first_linux_runtime_name_the_same_command() {
+        let old = LinuxOptions { runtime: "crun".into(), runtime_root: "/r".into(), systemd_cgroup: false };
+        let new = modern(Any::new(LINUX_OPTIONS, old.encode_to_vec())).unwrap();
+        assert!(names_command(Some(&new)));
+        let options = Options::decode(new.value.as_slice()).unwrap();
+        assert_eq!((options.binary_name.as_str(), options.root.as_str()), ("crun", "/r"));
+        assert!(modern(Any::new(LINUX_OPTIONS, vec![0xff])).is_err());
+        let other = Any::new("x.Y", vec![0xff]);
+        assert_eq!(modern(other.clone()).unwrap(), other);
+    }
 }

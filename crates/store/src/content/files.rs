@@ -172,6 +172,14 @@ impl Files {
         self.lock(name, reference)?.remove()
     }
 
+    /// Removes an ingest also under its writer, who learns of it when it commits.
+    pub(super) fn abort_ingest(self: &Arc<Self>, name: &str, reference: &str) -> Result<()> {
+        match self.lock(name, reference) {
+            Ok(lock) => lock.remove(),
+            Err(_) => remove_tree(self.ingests.as_fd(), name),
+        }
+    }
+
     /// Removes ingest directories without a readable record and a writer: a crash in the first microseconds.
     pub(super) fn remove_broken_ingests(self: &Arc<Self>) -> Result<usize> {
         let mut count = 0;

@@ -75,6 +75,20 @@ impl Ingest {
         Ok(())
     }
 
+    /// Notes when bytes came last, for clients that compare it with their clock: what the kernel notes by itself may be
+    /// some milliseconds behind.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn touch(&mut self, now: Timestamp) -> Result<()> {
+        let time = rustix::fs::Timespec { tv_sec: now.seconds, tv_nsec: now.nanos.into() };
+        let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+        rustix::fs::futimens(&self.file, &times)
+            .map_err(|errno| Error::io("note time of ingest", &self.status.reference, errno))?;
+        self.status.updated_at = now;
+        Ok(())
+    }
+
     /// Digest of the bytes so far.
     pub fn digest(&self) -> Digest {
         Digest::from_sha256(&self.hasher.clone().finalize().into())
@@ -132,6 +146,15 @@ impl Ingest {
         let digest = sealed.digest.clone();
         if store.metadata().read()?.content(&sealed.ingest.namespace, &digest)?.is_some() {
             sealed.ingest.lock.remove()?;
+            if let Some(lease) = &sealed.ingest.lease {
+                // What is there already must outlive this lease's holder, too. A lease given up meanwhile is no fault.
+                store.metadata().update_relaxed(|tx| {
+                    match tx.lease(&sealed.ingest.namespace, lease)? {
+                        Some(_) => tx.add_lease_resource(&sealed.ingest.namespace, lease, &content_resource(&digest)),
+                        None => Ok(()),
+                    }
+                })?;
+            }
             return Err(Error::already_exists("commit content", &digest));
         }
         store.publish_one(&mut sealed)?;

@@ -175,13 +175,13 @@ impl ContentStore {
         Ok(own.filter(|status| filters.matches(status)).collect())
     }
 
-    /// Removes an ingest that nobody writes.
+    /// Removes an ingest, as containerd does also while it is written: its writer cannot commit any more.
     ///
     /// # Errors
-    /// `NotFound`; `Unavailable` while it is written.
+    /// `NotFound`.
     pub fn abort(&self, namespace: &Namespace, reference: &str) -> Result<()> {
         self.status(namespace, reference)?;
-        self.files.remove_ingest(&IngestInfo::directory(namespace, reference), reference)
+        self.files.abort_ingest(&IngestInfo::directory(namespace, reference), reference)
     }
 
     /// Gives sealed blobs their names on disk and makes these, and everything below the snapshotters, durable:

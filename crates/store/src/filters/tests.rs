@@ -42,10 +42,17 @@ fn operators_compare() {
     check(&["name~=bar$"], true);
     check(&["name~=^bar"], false);
     check(&["labels.a==1"], true);
-    check(&["labels.empty"], false);
+    check(&["labels.empty"], true);
+    check(&[r#"labels.empty=="""#], true);
     check(&["labels.absent"], false);
     check(&["labels.absent!=x"], true);
+    check(&["nosuchfield!=x"], true);
     check(&["nosuchfield==x"], false);
+    // What is not there reads as an empty text: "has a parent" is parent!="".
+    check(&[r#"nosuchfield!="""#], false);
+    check(&[r#"nosuchfield=="""#], false);
+    check(&["labels.absent~=^$"], true);
+    check(&["labels.absent~=."], false);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! garbage; it is renamed to `<root>/trash/` first, so that a number is never seen half deleted.
 
 use crate::{Error, Result, remove::remove_tree};
-use rustix::fs::{IFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Gid, IFlags, Mode, OFlags, Uid};
 use std::{
     collections::HashSet,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -118,9 +118,23 @@ impl Directories {
         Ok(())
     }
 
+    /// Gives `fs` of one number the owner that another's has, where that is not root. A missing one is none of root's.
+    pub(super) fn copy_owner(&self, from: u64, to: u64) -> Result<()> {
+        let (from, to) = (format!("{from}/fs"), format!("{to}/fs"));
+        let Ok(stat) = rustix::fs::statat(&self.snapshots, &from, AtFlags::SYMLINK_NOFOLLOW) else {
+            return Ok(());
+        };
+        if (stat.st_uid, stat.st_gid) == (0, 0) {
+            return Ok(());
+        }
+        let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+        rustix::fs::chownat(&self.snapshots, &to, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|errno| Error::io("change owner of snapshot directory", self.root.join(to).display(), errno))
+    }
+
     pub(super) fn exists(&self, id: u64) -> bool {
         let path = format!("{id}/fs");
-        rustix::fs::accessat(&self.snapshots, path, rustix::fs::Access::EXISTS, rustix::fs::AtFlags::empty())
+        rustix::fs::accessat(&self.snapshots, path, rustix::fs::Access::EXISTS, AtFlags::empty())
             .is_ok()
     }
 

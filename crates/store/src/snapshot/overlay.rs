@@ -102,6 +102,12 @@ impl Snapshotter for Overlay {
 
     fn stage(&self, kind: Kind, request: &PrepareRequest<'_>) -> Result<Staged> {
         let directory = self.directories.stage(kind == Kind::Active, placement(request.key))?;
+        if let Some(parent) = request.parent {
+            // The top directory of an overlay is that of its topmost layer: who owned it below must own it here. A
+            // parent that is not there is told when the row is written.
+            let row = self.metadata.read()?.snapshot(request.namespace, NAME, parent)?;
+            row.map_or(Ok(()), |row| self.directories.copy_owner(row.id, directory.id()))?;
+        }
         Ok(staged(NAME, kind, request, directory))
     }
 

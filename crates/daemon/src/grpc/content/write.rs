@@ -6,12 +6,16 @@
 use super::super::{blocking, convert};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use std::sync::Arc;
+use std::time::Duration;
 use tare_api::containerd::services::content::v1::{WriteAction, WriteContentRequest, WriteContentResponse};
 use tare_engine::Engine;
 use tare_engine::events::Body;
 use tare_store::{Ingest, IngestOptions};
 use tare_types::{Digest, ErrorKind, LeaseId, Namespace};
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
+
+/// How long the last of the waits for another writer is: a second in all.
+const LONGEST_PAUSE: Duration = Duration::from_millis(512);
 
 /// One write stream.
 pub(super) struct Writer {
@@ -86,6 +90,24 @@ impl Writer {
             ));
         }
         let expected = optional_digest(&message.expected)?;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            match self.try_open(message, expected.clone()).await {
+                // The stream of a writer that its client has closed may still be on its way out.
+                Err(status) if status.code() == Code::Unavailable && pause < LONGEST_PAUSE => {
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn try_open(
+        &self,
+        message: &WriteContentRequest,
+        expected: Option<Digest>,
+    ) -> Result<Ingest, Status> {
         let (content, namespace, lease) =
             (self.engine.stores().content.clone(), self.namespace.clone(), self.lease.clone());
         let (reference, total) = (message.r#ref.clone(), u64::try_from(message.total).unwrap_or(0));
@@ -97,7 +119,11 @@ impl Writer {
                 lease: lease.as_ref(),
                 now: convert::now(),
             };
-            content.ingest(&namespace, &options).map_err(convert::store)
+            let mut ingest = content.ingest(&namespace, &options).map_err(convert::store)?;
+            if ingest.status().offset == 0 {
+                ingest.touch(convert::now()).map_err(convert::store)?;
+            }
+            Ok(ingest)
         })
         .await
     }
@@ -169,6 +195,7 @@ async fn append(mut ingest: Ingest, offset: i64, data: Vec<u8>) -> Result<Ingest
             ingest.truncate().map_err(convert::store)?;
         }
         ingest.write(&data).map_err(convert::store)?;
+        ingest.touch(convert::now()).map_err(convert::store)?;
         Ok(ingest)
     })
     .await
