@@ -49,7 +49,7 @@ impl Stores {
                 "use",
                 "snapshotter",
                 name,
-                "no such snapshotter is configured",
+                "snapshotter not loaded",
             )
         })
     }

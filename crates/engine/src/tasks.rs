@@ -9,7 +9,7 @@ use crate::{
     events::Body,
     key::Key,
     lifecycle::{self, task::NewTask},
-    shim::bundle::Facts,
+    shim::{bundle::Facts, resolve},
     stores::blocking,
     task::Task,
 };
@@ -435,10 +435,11 @@ async fn create(engine: &Engine, entry: &Arc<Entry>, request: CreateTask) -> Res
         "" => record.runtime.name.clone(),
         path => path.to_owned(),
     };
+    let options = request.options.or_else(|| record.runtime.options.clone());
     let new = NewTask {
         spec: record.spec.value.clone(),
         runtime,
-        options: request.options.or_else(|| record.runtime.options.clone()),
+        options: options.map(resolve::modern).transpose()?,
         rootfs,
         stdio: request.stdio,
         facts: Facts { started_at: Some(clock::now()), ..Facts::default() },

@@ -16,7 +16,9 @@ pub(crate) mod hub;
 
 use rustix::fs::{Mode, OFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tare_api::status::Status;
 use tare_types::ErrorKind;
 use tare_types::logline::Stream;
@@ -74,10 +76,27 @@ struct Input {
     pipe: Option<Arc<Source>>,
 }
 
+/// How many times the limit of [`Streams::drain`] output may take that does make headway.
+const PATIENCE: u32 = 15;
+
+/// One output that is being copied.
+#[derive(Debug)]
+struct Output {
+    task: JoinHandle<()>,
+    /// Bytes handed on so far.
+    copied: Arc<AtomicU64>,
+}
+
+impl Output {
+    fn copied(&self) -> u64 {
+        self.copied.load(Ordering::Relaxed)
+    }
+}
+
 /// The copying that goes on for a process that runs.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
-    outputs: Vec<JoinHandle<()>>,
+    outputs: Vec<Output>,
     input: Option<JoinHandle<()>>,
     stdin_holder: Mutex<Option<OwnedFd>>,
     console: Option<Arc<Source>>,
@@ -182,16 +201,16 @@ impl Stdio {
             if let Some(hub) = &self.hub {
                 hub.set_stdin(Arc::clone(&master));
             }
-            streams.outputs.push(tokio::spawn(copy(Arc::clone(&master), sink)));
+            streams.copy(Arc::clone(&master), sink);
             streams.console = Some(master);
         }
         for (source, sink) in self.output {
-            streams.outputs.push(tokio::spawn(copy(Arc::new(source), sink)));
+            streams.copy(Arc::new(source), sink);
         }
         if let Some(input) = self.input {
             let to = input.pipe.or_else(|| streams.console.clone());
             if let Some(to) = to {
-                streams.input = Some(tokio::spawn(copy(Arc::new(input.fifo), Sink::Shared(to))));
+                streams.input = Some(tokio::spawn(copy(Arc::new(input.fifo), Sink::Shared(to), Arc::default())));
                 streams.stdin_holder = Mutex::new(Some(input.holder));
             }
         }
@@ -218,20 +237,39 @@ impl Streams {
         }
     }
 
-    /// Waits until all output is copied, at most `limit`; what is not copied then is given up.
-    pub(crate) async fn drain(&mut self, limit: std::time::Duration) {
-        let deadline = tokio::time::Instant::now() + limit;
-        for mut output in self.outputs.drain(..) {
-            if tokio::time::timeout_at(deadline, &mut output).await.is_err() {
-                output.abort();
+    /// Waits until all output is copied. What makes no headway for `limit`, or is not done after [`PATIENCE`] times
+    /// that, is given up.
+    pub(crate) async fn drain(&mut self, limit: Duration) {
+        let end = tokio::time::Instant::now() + limit * PATIENCE;
+        let count = |outputs: &[Output]| outputs.iter().map(Output::copied).sum::<u64>();
+        let mut seen = count(&self.outputs);
+        let mut deadline = tokio::time::Instant::now() + limit;
+        while let Some(output) = self.outputs.first_mut() {
+            if tokio::time::timeout_at(deadline, &mut output.task).await.is_ok() {
+                self.outputs.swap_remove(0);
+                continue;
             }
+            let now = count(&self.outputs);
+            if now == seen || deadline >= end {
+                self.outputs.iter().for_each(|output| output.task.abort());
+                self.outputs.clear();
+                return;
+            }
+            seen = now;
+            deadline = (deadline + limit).min(end);
         }
+    }
+
+    fn copy(&mut self, source: Arc<Source>, sink: Sink) {
+        let copied = Arc::<AtomicU64>::default();
+        let task = tokio::spawn(copy(source, sink, Arc::clone(&copied)));
+        self.outputs.push(Output { task, copied });
     }
 }
 
 impl Drop for Streams {
     fn drop(&mut self) {
-        for task in self.outputs.iter().chain(&self.input) {
+        for task in self.outputs.iter().map(|output| &output.task).chain(&self.input) {
             task.abort();
         }
     }

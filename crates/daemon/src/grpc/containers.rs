@@ -155,7 +155,7 @@ impl wire::containers_server::Containers for Door {
     ) -> Result<Response<wire::GetContainerResponse>, Status> {
         let namespace = scope::namespace(request.metadata())?;
         let id = id(&request.get_ref().id)?;
-        let record = self.engine.records().get(&namespace, &id).map_err(convert::engine)?;
+        let record = self.engine.records().get(&namespace, &id).map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(wire::GetContainerResponse { container: Some(to_wire(&record)) }))
     }
 
@@ -185,8 +185,8 @@ impl wire::containers_server::Containers for Door {
         request: Request<wire::CreateContainerRequest>,
     ) -> Result<Response<wire::CreateContainerResponse>, Status> {
         let namespace = scope::namespace(request.metadata())?;
-        let record = from_wire(namespace, request.into_inner().container)?;
-        let record = self.engine.records().create(record).await.map_err(convert::engine)?;
+        let record = from_wire(namespace.clone(), request.into_inner().container)?;
+        let record = self.engine.records().create(record).await.map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(wire::CreateContainerResponse { container: Some(to_wire(&record)) }))
     }
 
@@ -201,14 +201,14 @@ impl wire::containers_server::Containers for Door {
         let id = asked.id.clone();
         let update =
             self.engine.records().update(&namespace, &id, move |record| change(record, asked, &paths)).await;
-        let record = update.map_err(convert::engine)?;
+        let record = update.map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(wire::UpdateContainerResponse { container: Some(to_wire(&record)) }))
     }
 
     async fn delete(&self, request: Request<wire::DeleteContainerRequest>) -> Result<Response<()>, Status> {
         let namespace = scope::namespace(request.metadata())?;
         let id = id(&request.get_ref().id)?;
-        self.engine.records().delete(&namespace, &id).await.map_err(convert::engine)?;
+        self.engine.records().delete(&namespace, &id).await.map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(()))
     }
 }

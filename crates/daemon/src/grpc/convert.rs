@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tare_api::containerd::types as wire;
 use tare_engine::Any;
-use tare_types::{Descriptor, Digest, ErrorKind, InvalidValue, Mount, Timestamp};
+use tare_types::{Descriptor, Digest, ErrorKind, InvalidValue, Mount, Namespace, Timestamp};
 use tonic::{Code, Status};
 
 /// A status from a kind and a message. containerd's clients look for the kind's words at the end of some messages.
@@ -22,6 +22,33 @@ pub(super) fn invalid(error: InvalidValue) -> Status {
 /// An error of the engine.
 pub(super) fn engine(error: tare_engine::Error) -> Status {
     status(error.kind(), &error.to_string())
+}
+
+/// An error of an operation on a container or its task, in containerd's words where clients look for them: what is
+/// missing or taken, and failures of the runtime, which have no code there but "unknown" (a `NotFound` would mean the
+/// container, not the program in it).
+pub(super) fn task(namespace: &Namespace, error: tare_engine::Error) -> Status {
+    let (kind, what, name) = (error.kind(), error.what(), error.name());
+    let text = error.to_string();
+    if let Some(at) = text.find("OCI runtime ") {
+        let prefix = if text[at..].starts_with("OCI runtime create") { "failed to create shim task: " } else { "" };
+        return status(ErrorKind::Unknown, &format!("{prefix}{}", &text[at..]));
+    }
+    match (kind, what) {
+        (ErrorKind::NotFound, "container") => {
+            status(kind, &format!("container {name:?} in namespace {:?}", namespace.as_str()))
+        }
+        (ErrorKind::NotFound, "task") if text.ends_with("no such object") => {
+            status(kind, &format!("task {name} not found"))
+        }
+        (ErrorKind::NotFound, "task") if text.contains("process already finished") => {
+            status(kind, "process already finished")
+        }
+        (ErrorKind::AlreadyExists, "container") => status(kind, &format!("container {name:?}")),
+        (ErrorKind::AlreadyExists, "task") => status(kind, &format!("task {name}")),
+        (ErrorKind::AlreadyExists, "exec") => status(kind, &format!("id {name}")),
+        _ => engine(error),
+    }
 }
 
 /// An error of the store.
@@ -138,6 +165,27 @@ mod tests {
         assert_eq!(missing.code(), Code::NotFound);
         assert_eq!(missing.message(), "container \"x\": not found");
         assert_eq!(status(ErrorKind::NotFound, "a: not found").message(), "a: not found");
+    }
+
+    #[test]
+    fn failures_of_containers_read_as_containerds() {
+        let namespace = Namespace::default_namespace();
+        let say = |error| {
+            let status = task(&namespace, error);
+            (status.code(), status.message().to_owned())
+        };
+        let missing = tare_engine::Error::not_found("get", "container", "c");
+        assert_eq!(say(missing), (Code::NotFound, "container \"c\" in namespace \"default\": not found".into()));
+        let missing = tare_engine::Error::not_found("get", "task", "c");
+        assert_eq!(say(missing), (Code::NotFound, "task c not found".into()));
+        let taken = tare_engine::Error::new(ErrorKind::AlreadyExists, "create", "exec", "e", "its id is taken");
+        assert_eq!(say(taken), (Code::AlreadyExists, "id e: already exists".into()));
+        let detail = "OCI runtime create failed: exec: \"/x\": no such file";
+        let program = tare_engine::Error::new(ErrorKind::NotFound, "create", "task", "c", detail);
+        let text = "failed to create shim task: OCI runtime create failed: exec: \"/x\": no such file: unknown";
+        assert_eq!(say(program), (Code::Unknown, text.into()));
+        let other = tare_engine::Error::new(ErrorKind::Unavailable, "pause", "task", "c", "busy");
+        assert_eq!(say(other).0, Code::Unavailable);
     }
 
     #[test]

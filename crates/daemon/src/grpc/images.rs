@@ -8,7 +8,7 @@ use tare_engine::events::Body;
 use tare_store::filters::Fields;
 use tare_store::metadata::ImageRow;
 use tare_store::{Filters, Tables};
-use tare_types::ErrorKind;
+use tare_types::{Descriptor, Digest, ErrorKind};
 use tonic::{Request, Response, Status};
 
 fn to_wire(row: &ImageRow) -> wire::Image {
@@ -19,6 +19,16 @@ fn to_wire(row: &ImageRow) -> wire::Image {
         created_at: convert::time(row.created_at),
         updated_at: convert::time(row.updated_at),
     }
+}
+
+/// The image of an update: its target counts only where the mask names it, and may be missing otherwise.
+fn from_update(image: Option<wire::Image>, paths: &[String]) -> Result<ImageRow, Status> {
+    let mut image = image.unwrap_or_default();
+    let named = paths.is_empty() || paths.iter().any(|path| path == "target" || path.starts_with("target."));
+    if !named {
+        image.target = Some(convert::descriptor(&Descriptor::new("", Digest::of_bytes(b""), 0)));
+    }
+    from_wire(Some(image))
 }
 
 fn from_wire(image: Option<wire::Image>) -> Result<ImageRow, Status> {
@@ -141,8 +151,8 @@ impl wire::images_server::Images for Door {
     ) -> Result<Response<wire::UpdateImageResponse>, Status> {
         let namespace = scope::namespace(request.metadata())?;
         let request = request.into_inner();
-        let asked = from_wire(request.image)?;
         let paths = convert::paths(request.update_mask);
+        let asked = from_update(request.image, &paths)?;
         let (metadata, place) = (self.engine.stores().metadata.clone(), namespace.clone());
         let row = blocking(move || {
             let changed = metadata
@@ -214,7 +224,7 @@ impl Door {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tare_types::{Descriptor, Digest, Timestamp};
+    use tare_types::Timestamp;
 
     fn row(content: &[u8], label: &str) -> ImageRow {
         ImageRow {
@@ -224,6 +234,14 @@ mod tests {
             created_at: Timestamp::default(),
             updated_at: Timestamp::default(),
         }
+    }
+
+    #[test]
+    fn an_update_of_labels_needs_no_target() {
+        let image = || Some(wire::Image { name: "n".into(), ..Default::default() });
+        assert!(from_update(image(), &["labels.a".into()]).is_ok());
+        assert!(from_update(image(), &["target".into()]).is_err());
+        assert!(from_update(image(), &[]).is_err());
     }
 
     #[test]

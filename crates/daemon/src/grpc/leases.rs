@@ -21,6 +21,16 @@ fn parse(id: &str) -> Result<LeaseId, Status> {
     LeaseId::new(id).map_err(convert::invalid)
 }
 
+/// A name for a client that gave none, in containerd's form: the time and four letters.
+fn unique() -> Result<LeaseId, Status> {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789ab";
+    let mut bytes = [0; 4];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|errno| Status::internal(format!("getrandom for a lease's id: {errno}")))?;
+    let letters = bytes.map(|byte| char::from(LETTERS[usize::from(byte) % LETTERS.len()]));
+    parse(&format!("{}-{}", convert::now().nanos, String::from_iter(letters)))
+}
+
 fn resource(resource: Option<wire::Resource>) -> Result<LeaseResource, Status> {
     let resource = resource
         .ok_or_else(|| convert::status(ErrorKind::InvalidArgument, "the request names no resource"))?;
@@ -56,7 +66,7 @@ impl wire::leases_server::Leases for Door {
         let namespace = scope::namespace(request.metadata())?;
         let asked = request.into_inner();
         let row = LeaseRow {
-            id: parse(&asked.id)?,
+            id: if asked.id.is_empty() { unique()? } else { parse(&asked.id)? },
             created_at: convert::now(),
             labels: convert::from_labels(asked.labels),
         };
@@ -159,5 +169,15 @@ impl wire::leases_server::Leases for Door {
         })
         .await?;
         Ok(Response::new(wire::ListResourcesResponse { resources }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_names_differ() {
+        assert_ne!(unique().unwrap(), unique().unwrap());
     }
 }

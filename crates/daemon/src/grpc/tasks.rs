@@ -90,7 +90,7 @@ impl wire::tasks_server::Tasks for Door {
             options: request.options.map(convert::from_any),
             runtime_path: request.runtime_path,
         };
-        let pid = self.engine.tasks().create(&namespace, &id, create).await.map_err(convert::engine)?;
+        let pid = self.engine.tasks().create(&namespace, &id, create).await.map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(wire::CreateTaskResponse { container_id: id.to_string(), pid }))
     }
 
@@ -101,7 +101,7 @@ impl wire::tasks_server::Tasks for Door {
         let namespace = scope::namespace(request.metadata())?;
         let request = request.into_inner();
         let (id, exec) = (container(&request.container_id)?, exec(&request.exec_id)?);
-        let pid = self.engine.tasks().start(&namespace, &id, exec.as_ref()).await.map_err(convert::engine)?;
+        let pid = self.engine.tasks().start(&namespace, &id, exec.as_ref()).await.map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(wire::StartResponse { pid }))
     }
 
@@ -111,7 +111,7 @@ impl wire::tasks_server::Tasks for Door {
     ) -> Result<Response<wire::DeleteResponse>, Status> {
         let namespace = scope::namespace(request.metadata())?;
         let id = container(&request.get_ref().container_id)?;
-        let exit = self.engine.tasks().delete(&namespace, &id, None).await.map_err(convert::engine)?;
+        let exit = self.engine.tasks().delete(&namespace, &id, None).await.map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(deleted(id.to_string(), exit)))
     }
 
@@ -123,7 +123,7 @@ impl wire::tasks_server::Tasks for Door {
         let request = request.into_inner();
         let (id, exec) = (container(&request.container_id)?, exec(&request.exec_id)?);
         let exit =
-            self.engine.tasks().delete(&namespace, &id, exec.as_ref()).await.map_err(convert::engine)?;
+            self.engine.tasks().delete(&namespace, &id, exec.as_ref()).await.map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(deleted(request.exec_id, exit)))
     }
 
@@ -131,7 +131,7 @@ impl wire::tasks_server::Tasks for Door {
         let namespace = scope::namespace(request.metadata())?;
         let request = request.into_inner();
         let (id, exec) = (container(&request.container_id)?, exec(&request.exec_id)?);
-        let found = self.engine.tasks().get(&namespace, &id, exec.as_ref()).await.map_err(convert::engine)?;
+        let found = self.engine.tasks().get(&namespace, &id, exec.as_ref()).await.map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(wire::GetResponse { process: Some(process(&found)) }))
     }
 
@@ -140,7 +140,7 @@ impl wire::tasks_server::Tasks for Door {
         request: Request<wire::ListTasksRequest>,
     ) -> Result<Response<wire::ListTasksResponse>, Status> {
         let namespace = scope::namespace(request.metadata())?;
-        let tasks = self.engine.tasks().list(&namespace).await.map_err(convert::engine)?;
+        let tasks = self.engine.tasks().list(&namespace).await.map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(wire::ListTasksResponse { tasks: tasks.iter().map(process).collect() }))
     }
 
@@ -152,7 +152,7 @@ impl wire::tasks_server::Tasks for Door {
         tasks
             .kill(&namespace, &id, exec.as_ref(), request.signal, request.all)
             .await
-            .map_err(convert::engine)?;
+            .map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(()))
     }
 
@@ -170,7 +170,7 @@ impl wire::tasks_server::Tasks for Door {
         };
         let spec = request.spec.map(convert::from_any).unwrap_or_default();
         let task = ExecTask { exec, stdio, spec };
-        self.engine.tasks().exec(&namespace, &id, task).await.map_err(convert::engine)?;
+        self.engine.tasks().exec(&namespace, &id, task).await.map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(()))
     }
 
@@ -180,7 +180,7 @@ impl wire::tasks_server::Tasks for Door {
         let (id, exec) = (container(&request.container_id)?, exec(&request.exec_id)?);
         let tasks = self.engine.tasks();
         let resized = tasks.resize_pty(&namespace, &id, exec.as_ref(), request.width, request.height).await;
-        resized.map_err(convert::engine)?;
+        resized.map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(()))
     }
 
@@ -189,7 +189,7 @@ impl wire::tasks_server::Tasks for Door {
         let request = request.into_inner();
         let (id, exec) = (container(&request.container_id)?, exec(&request.exec_id)?);
         if request.stdin {
-            self.engine.tasks().close_io(&namespace, &id, exec.as_ref()).await.map_err(convert::engine)?;
+            self.engine.tasks().close_io(&namespace, &id, exec.as_ref()).await.map_err(|error| convert::task(&namespace, error))?;
         }
         Ok(Response::new(()))
     }
@@ -197,14 +197,14 @@ impl wire::tasks_server::Tasks for Door {
     async fn pause(&self, request: Request<wire::PauseTaskRequest>) -> Result<Response<()>, Status> {
         let namespace = scope::namespace(request.metadata())?;
         let id = container(&request.get_ref().container_id)?;
-        self.engine.tasks().pause(&namespace, &id).await.map_err(convert::engine)?;
+        self.engine.tasks().pause(&namespace, &id).await.map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(()))
     }
 
     async fn resume(&self, request: Request<wire::ResumeTaskRequest>) -> Result<Response<()>, Status> {
         let namespace = scope::namespace(request.metadata())?;
         let id = container(&request.get_ref().container_id)?;
-        self.engine.tasks().resume(&namespace, &id).await.map_err(convert::engine)?;
+        self.engine.tasks().resume(&namespace, &id).await.map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(()))
     }
 
@@ -214,7 +214,7 @@ impl wire::tasks_server::Tasks for Door {
     ) -> Result<Response<wire::ListPidsResponse>, Status> {
         let namespace = scope::namespace(request.metadata())?;
         let id = container(&request.get_ref().container_id)?;
-        let entries = self.engine.tasks().pids(&namespace, &id).await.map_err(convert::engine)?;
+        let entries = self.engine.tasks().pids(&namespace, &id).await.map_err(|error| convert::task(&namespace, error))?;
         let processes =
             entries.iter().map(|e| task::ProcessInfo { pid: e.pid, info: e.info.as_ref().map(convert::any) });
         Ok(Response::new(wire::ListPidsResponse { processes: processes.collect() }))
@@ -233,7 +233,7 @@ impl wire::tasks_server::Tasks for Door {
         let id = container(&request.container_id)?;
         let resources = request.resources.map(convert::from_any).unwrap_or_default();
         let annotations = convert::from_labels(request.annotations);
-        self.engine.tasks().update(&namespace, &id, resources, annotations).await.map_err(convert::engine)?;
+        self.engine.tasks().update(&namespace, &id, resources, annotations).await.map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(()))
     }
 
@@ -245,7 +245,7 @@ impl wire::tasks_server::Tasks for Door {
         let filters = Filters::parse(&request.get_ref().filters).map_err(convert::store)?;
         let tasks = self.engine.tasks();
         let mut metrics = Vec::new();
-        for found in tasks.list(&namespace).await.map_err(convert::engine)? {
+        for found in tasks.list(&namespace).await.map_err(|error| convert::task(&namespace, error))? {
             let alive = matches!(
                 found.status,
                 ProcessStatus::Running | ProcessStatus::Paused | ProcessStatus::Created
@@ -275,7 +275,7 @@ impl wire::tasks_server::Tasks for Door {
         let tasks = self.engine.tasks();
         let exit = tokio::select! {
             biased;
-            exit = tasks.wait(&namespace, &id, exec.as_ref()) => exit.map_err(convert::engine)?,
+            exit = tasks.wait(&namespace, &id, exec.as_ref()) => exit.map_err(|error| convert::task(&namespace, error))?,
             // A client that waits must not keep the daemon from ending; it asks the next one again.
             () = self.stop.cancelled() => return Err(Status::unavailable("the daemon is stopping")),
         };

@@ -37,7 +37,6 @@ pub(crate) struct Chosen {
 /// `NotFound` with `what() == "runtime"` for a name that leads to no binary.
 pub(crate) fn choose(config: &EngineConfig, name: &str, options: Option<Any>) -> Result<Chosen> {
     let name = if name.is_empty() { &config.default_runtime } else { name };
-    let options = options.map(modern).transpose()?;
     if let Some(entry) = config.runtimes.get(name) {
         let options = match &entry.binary_name {
             Some(binary) if options.is_none() => Some(with_binary(binary)),
@@ -104,7 +103,7 @@ struct LinuxOptions {
 }
 
 /// Options in the form that shims of version 2 know.
-fn modern(options: Any) -> Result<Any> {
+pub(crate) fn modern(options: Any) -> Result<Any> {
     if options.type_url != LINUX_OPTIONS {
         return Ok(options);
     }

@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tare_types::logline::Stream;
 use tokio::io::unix::AsyncFd;
 
@@ -34,15 +36,19 @@ pub(super) enum Sink {
     Hub(Arc<Hub>, Stream),
 }
 
-/// Copies until the source is at its end, or the sink can take nothing any more.
-pub(super) async fn copy(source: Arc<Source>, mut sink: Sink) {
+/// How long bytes wait in a fifo that nobody has read from. A client opens its end on a thread of its own and may come
+/// after a short process has ended: closing before would throw the bytes away.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Copies until the source is at its end, or the sink can take nothing any more. Counts the bytes in `copied`.
+pub(super) async fn copy(source: Arc<Source>, mut sink: Sink, copied: Arc<AtomicU64>) {
     let mut turn = 0;
     loop {
         if let Sink::Hub(hub, _) = &sink {
             hub.room().await;
         }
         let Ok(mut ready) = source.readable().await else { break };
-        let step = ready.try_io(|source| step(source.get_ref(), &mut sink));
+        let step = ready.try_io(|source| step(source.get_ref(), &mut sink, &copied));
         match step {
             Err(_would_block) => continue,
             Ok(Ok(Step::Again)) => {}
@@ -51,6 +57,7 @@ pub(super) async fn copy(source: Arc<Source>, mut sink: Sink) {
                 if write_rest(&sink, &rest).await.is_err() {
                     break;
                 }
+                copied.fetch_add(rest.len() as u64, Ordering::Relaxed);
             }
             Ok(Ok(Step::End) | Err(_)) => break,
         }
@@ -59,8 +66,24 @@ pub(super) async fn copy(source: Arc<Source>, mut sink: Sink) {
             tokio::task::yield_now().await;
         }
     }
-    if let Sink::Hub(hub, stream) = &sink {
-        hub.end(*stream);
+    match &sink {
+        Sink::Hub(hub, stream) => hub.end(*stream),
+        Sink::Pipe(fifo) => linger(fifo, copied.load(Ordering::Relaxed)).await,
+        Sink::Discard | Sink::Shared(_) | Sink::File(_) => {}
+    }
+}
+
+/// Waits until somebody has read the first byte of what was written. Where that has happened, the reader has the fifo
+/// open and the rest stays there for it.
+async fn linger(fifo: &Source, written: u64) {
+    let deadline = tokio::time::Instant::now() + LINGER;
+    let mut pause = Duration::from_millis(1);
+    while written > 0
+        && rustix::io::ioctl_fionread(fifo.get_ref()).is_ok_and(|unread| unread >= written)
+        && tokio::time::Instant::now() < deadline
+    {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(20));
     }
 }
 
@@ -73,7 +96,7 @@ enum Step {
     End,
 }
 
-fn step(source: &OwnedFd, sink: &mut Sink) -> io::Result<Step> {
+fn step(source: &OwnedFd, sink: &mut Sink, copied: &AtomicU64) -> io::Result<Step> {
     let mut buffer = [0; BUFFER];
     let bytes = match rustix::io::read(source, &mut buffer) {
         Ok(0) => return Ok(Step::End),
@@ -87,14 +110,17 @@ fn step(source: &OwnedFd, sink: &mut Sink) -> io::Result<Step> {
         Sink::Discard => {}
         Sink::File(file) => file.write_all(bytes).unwrap_or_default(),
         Sink::Hub(hub, stream) => hub.push(*stream, bytes),
-        Sink::Pipe(fd) => return put(fd.get_ref(), bytes),
-        Sink::Shared(fd) => return put(fd.get_ref(), bytes),
+        Sink::Pipe(fd) => return put(fd.get_ref(), bytes, copied),
+        Sink::Shared(fd) => return put(fd.get_ref(), bytes, copied),
     }
+    copied.fetch_add(bytes.len() as u64, Ordering::Relaxed);
     Ok(Step::Again)
 }
 
-fn put(fd: &OwnedFd, bytes: &[u8]) -> io::Result<Step> {
-    match rustix::io::write(fd, bytes) {
+fn put(fd: &OwnedFd, bytes: &[u8], copied: &AtomicU64) -> io::Result<Step> {
+    let written = rustix::io::write(fd, bytes);
+    copied.fetch_add(written.unwrap_or(0) as u64, Ordering::Relaxed);
+    match written {
         Ok(count) if count == bytes.len() => Ok(Step::Again),
         Ok(count) => Ok(Step::Rest(bytes[count..].to_vec())),
         Err(Errno::AGAIN | Errno::INTR) => Ok(Step::Rest(bytes.to_vec())),

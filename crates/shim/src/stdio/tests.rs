@@ -75,6 +75,26 @@ async fn a_reader_that_never_comes_blocks_nobody_but_a_full_pipe() {
 }
 
 #[tokio::test]
+async fn a_reader_that_comes_after_the_end_finds_the_output() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = fifo(dir.path(), "out");
+    let mut stdio = Stdio::open(&names("", &out, ""), OWNER, None).await.unwrap();
+    let [_stdin, mut stdout, _stderr] = child(&mut stdio);
+    let mut streams = stdio.run(None).unwrap();
+    blocking(move || stdout.write_all(b"short").unwrap()).await;
+    let reader = tokio::task::spawn_blocking(move || {
+        // The process has ended and its output was copied: the client was slow to open its end.
+        std::thread::sleep(Duration::from_millis(100));
+        let mut text = String::new();
+        read_fifo(&out).read_to_string(&mut text).unwrap();
+        text
+    });
+    streams.drain(Duration::from_secs(2)).await;
+    drop(streams);
+    assert_eq!(timeout(Duration::from_secs(5), reader).await.unwrap().unwrap(), "short");
+}
+
+#[tokio::test]
 async fn a_reader_that_leaves_and_another_that_comes_lose_nothing_between() {
     let dir = tempfile::tempdir().unwrap();
     let out = fifo(dir.path(), "out");
