@@ -58,7 +58,7 @@ pub fn routes(engine: &Engine, stop: &CancellationToken) -> axum::Router {
         .add_service(served!(wire::introspection::v1::introspection_server::IntrospectionServer<Door>))
         .add_service(
             wire::events::v1::events_server::EventsServer::new(events::EventsDoor::new(door.clone()))
-            .max_decoding_message_size(MAX_MESSAGE),
+                .max_decoding_message_size(MAX_MESSAGE),
         )
         .add_service(tare_api::grpc::health::v1::health_server::HealthServer::new(door.clone()));
     routes.into_axum_router().fallback(fallback::unimplemented)

@@ -9,8 +9,9 @@ use tracing_subscriber::EnvFilter;
 /// # Errors
 /// For a level that is none.
 pub fn start(config: &Debug) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter(&config.level))
-        .with_context(|| format!("log level {:?} is none of trace, debug, info, warn, error", config.level))?;
+    let filter = EnvFilter::try_new(filter(&config.level)).with_context(|| {
+        format!("log level {:?} is none of trace, debug, info, warn, error", config.level)
+    })?;
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
     let started = if config.format == "json" { builder.json().try_init() } else { builder.try_init() };
@@ -23,7 +24,9 @@ fn filter(level: &str) -> String {
         "" => "info".to_owned(),
         "warning" => "warn".to_owned(),
         "fatal" | "panic" => "error".to_owned(),
-        level @ ("debug" | "trace") => format!("{level},h2=info,hyper=info,hyper_util=info,tower=info,rustls=info"),
+        level @ ("debug" | "trace") => {
+            format!("{level},h2=info,hyper=info,hyper_util=info,tower=info,rustls=info")
+        }
         other => other.to_owned(),
     }
 }

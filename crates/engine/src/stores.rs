@@ -44,13 +44,7 @@ impl Stores {
     /// `InvalidArgument` for an unknown one.
     pub fn snapshotter(&self, name: &str) -> Result<&Arc<dyn Snapshotter>> {
         self.snapshotters.get(name).ok_or_else(|| {
-            Error::new(
-                ErrorKind::InvalidArgument,
-                "use",
-                "snapshotter",
-                name,
-                "snapshotter not loaded",
-            )
+            Error::new(ErrorKind::InvalidArgument, "use", "snapshotter", name, "snapshotter not loaded")
         })
     }
 

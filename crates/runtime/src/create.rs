@@ -304,7 +304,11 @@ impl Launch<'_> {
                     path: namespace.path.clone(),
                 })
                 .collect(),
-            cgroups: ConfigCgroups { name: options.id.into(), path: plan.cgroups_path.clone(), ..Default::default() },
+            cgroups: ConfigCgroups {
+                name: options.id.into(),
+                path: plan.cgroups_path.clone(),
+                ..Default::default()
+            },
             labels,
             no_new_keyring: options.no_new_keyring,
             rootless_euid: false,

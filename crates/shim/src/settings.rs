@@ -110,7 +110,10 @@ pub(crate) fn limit_hooks(spec: &mut Spec, deadline: Option<Instant>) {
 /// The cgroup that the caller wants the shim itself in (`ShimCgroup` of the Go shim's options).
 pub(crate) fn shim_cgroup(any: Option<&Any>) -> Option<String> {
     let any = any.filter(|any| type_name(any) == "containerd.runc.v1.Options")?;
-    RuncOptions::decode(&any.value[..]).ok().map(|options| options.shim_cgroup).filter(|path| !path.is_empty())
+    RuncOptions::decode(&any.value[..])
+        .ok()
+        .map(|options| options.shim_cgroup)
+        .filter(|path| !path.is_empty())
 }
 
 /// What an exec is made of: the options around the OCI process, and the process.

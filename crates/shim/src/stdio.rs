@@ -210,7 +210,8 @@ impl Stdio {
         if let Some(input) = self.input {
             let to = input.pipe.or_else(|| streams.console.clone());
             if let Some(to) = to {
-                streams.input = Some(tokio::spawn(copy(Arc::new(input.fifo), Sink::Shared(to), Arc::default())));
+                streams.input =
+                    Some(tokio::spawn(copy(Arc::new(input.fifo), Sink::Shared(to), Arc::default())));
                 streams.stdin_holder = Mutex::new(Some(input.holder));
             }
         }

@@ -155,7 +155,8 @@ impl wire::containers_server::Containers for Door {
     ) -> Result<Response<wire::GetContainerResponse>, Status> {
         let namespace = scope::namespace(request.metadata())?;
         let id = id(&request.get_ref().id)?;
-        let record = self.engine.records().get(&namespace, &id).map_err(|error| convert::task(&namespace, error))?;
+        let record =
+            self.engine.records().get(&namespace, &id).map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(wire::GetContainerResponse { container: Some(to_wire(&record)) }))
     }
 
@@ -186,7 +187,8 @@ impl wire::containers_server::Containers for Door {
     ) -> Result<Response<wire::CreateContainerResponse>, Status> {
         let namespace = scope::namespace(request.metadata())?;
         let record = from_wire(namespace.clone(), request.into_inner().container)?;
-        let record = self.engine.records().create(record).await.map_err(|error| convert::task(&namespace, error))?;
+        let record =
+            self.engine.records().create(record).await.map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(wire::CreateContainerResponse { container: Some(to_wire(&record)) }))
     }
 
@@ -208,7 +210,11 @@ impl wire::containers_server::Containers for Door {
     async fn delete(&self, request: Request<wire::DeleteContainerRequest>) -> Result<Response<()>, Status> {
         let namespace = scope::namespace(request.metadata())?;
         let id = id(&request.get_ref().id)?;
-        self.engine.records().delete(&namespace, &id).await.map_err(|error| convert::task(&namespace, error))?;
+        self.engine
+            .records()
+            .delete(&namespace, &id)
+            .await
+            .map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(()))
     }
 }

@@ -31,7 +31,8 @@ pub(super) fn task(namespace: &Namespace, error: tare_engine::Error) -> Status {
     let (kind, what, name) = (error.kind(), error.what(), error.name());
     let text = error.to_string();
     if let Some(at) = text.find("OCI runtime ") {
-        let prefix = if text[at..].starts_with("OCI runtime create") { "failed to create shim task: " } else { "" };
+        let prefix =
+            if text[at..].starts_with("OCI runtime create") { "failed to create shim task: " } else { "" };
         return status(ErrorKind::Unknown, &format!("{prefix}{}", &text[at..]));
     }
     match (kind, what) {
@@ -175,14 +176,19 @@ mod tests {
             (status.code(), status.message().to_owned())
         };
         let missing = tare_engine::Error::not_found("get", "container", "c");
-        assert_eq!(say(missing), (Code::NotFound, "container \"c\" in namespace \"default\": not found".into()));
+        assert_eq!(
+            say(missing),
+            (Code::NotFound, "container \"c\" in namespace \"default\": not found".into())
+        );
         let missing = tare_engine::Error::not_found("get", "task", "c");
         assert_eq!(say(missing), (Code::NotFound, "task c not found".into()));
-        let taken = tare_engine::Error::new(ErrorKind::AlreadyExists, "create", "exec", "e", "its id is taken");
+        let taken =
+            tare_engine::Error::new(ErrorKind::AlreadyExists, "create", "exec", "e", "its id is taken");
         assert_eq!(say(taken), (Code::AlreadyExists, "id e: already exists".into()));
         let detail = "OCI runtime create failed: exec: \"/x\": no such file";
         let program = tare_engine::Error::new(ErrorKind::NotFound, "create", "task", "c", detail);
-        let text = "failed to create shim task: OCI runtime create failed: exec: \"/x\": no such file: unknown";
+        let text =
+            "failed to create shim task: OCI runtime create failed: exec: \"/x\": no such file: unknown";
         assert_eq!(say(program), (Code::Unknown, text.into()));
         let other = tare_engine::Error::new(ErrorKind::Unavailable, "pause", "task", "c", "busy");
         assert_eq!(say(other).0, Code::Unavailable);

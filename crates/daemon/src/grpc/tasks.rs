@@ -90,7 +90,12 @@ impl wire::tasks_server::Tasks for Door {
             options: request.options.map(convert::from_any),
             runtime_path: request.runtime_path,
         };
-        let pid = self.engine.tasks().create(&namespace, &id, create).await.map_err(|error| convert::task(&namespace, error))?;
+        let pid = self
+            .engine
+            .tasks()
+            .create(&namespace, &id, create)
+            .await
+            .map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(wire::CreateTaskResponse { container_id: id.to_string(), pid }))
     }
 
@@ -101,7 +106,12 @@ impl wire::tasks_server::Tasks for Door {
         let namespace = scope::namespace(request.metadata())?;
         let request = request.into_inner();
         let (id, exec) = (container(&request.container_id)?, exec(&request.exec_id)?);
-        let pid = self.engine.tasks().start(&namespace, &id, exec.as_ref()).await.map_err(|error| convert::task(&namespace, error))?;
+        let pid = self
+            .engine
+            .tasks()
+            .start(&namespace, &id, exec.as_ref())
+            .await
+            .map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(wire::StartResponse { pid }))
     }
 
@@ -111,7 +121,12 @@ impl wire::tasks_server::Tasks for Door {
     ) -> Result<Response<wire::DeleteResponse>, Status> {
         let namespace = scope::namespace(request.metadata())?;
         let id = container(&request.get_ref().container_id)?;
-        let exit = self.engine.tasks().delete(&namespace, &id, None).await.map_err(|error| convert::task(&namespace, error))?;
+        let exit = self
+            .engine
+            .tasks()
+            .delete(&namespace, &id, None)
+            .await
+            .map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(deleted(id.to_string(), exit)))
     }
 
@@ -122,8 +137,12 @@ impl wire::tasks_server::Tasks for Door {
         let namespace = scope::namespace(request.metadata())?;
         let request = request.into_inner();
         let (id, exec) = (container(&request.container_id)?, exec(&request.exec_id)?);
-        let exit =
-            self.engine.tasks().delete(&namespace, &id, exec.as_ref()).await.map_err(|error| convert::task(&namespace, error))?;
+        let exit = self
+            .engine
+            .tasks()
+            .delete(&namespace, &id, exec.as_ref())
+            .await
+            .map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(deleted(request.exec_id, exit)))
     }
 
@@ -131,7 +150,12 @@ impl wire::tasks_server::Tasks for Door {
         let namespace = scope::namespace(request.metadata())?;
         let request = request.into_inner();
         let (id, exec) = (container(&request.container_id)?, exec(&request.exec_id)?);
-        let found = self.engine.tasks().get(&namespace, &id, exec.as_ref()).await.map_err(|error| convert::task(&namespace, error))?;
+        let found = self
+            .engine
+            .tasks()
+            .get(&namespace, &id, exec.as_ref())
+            .await
+            .map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(wire::GetResponse { process: Some(process(&found)) }))
     }
 
@@ -140,7 +164,8 @@ impl wire::tasks_server::Tasks for Door {
         request: Request<wire::ListTasksRequest>,
     ) -> Result<Response<wire::ListTasksResponse>, Status> {
         let namespace = scope::namespace(request.metadata())?;
-        let tasks = self.engine.tasks().list(&namespace).await.map_err(|error| convert::task(&namespace, error))?;
+        let tasks =
+            self.engine.tasks().list(&namespace).await.map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(wire::ListTasksResponse { tasks: tasks.iter().map(process).collect() }))
     }
 
@@ -170,7 +195,11 @@ impl wire::tasks_server::Tasks for Door {
         };
         let spec = request.spec.map(convert::from_any).unwrap_or_default();
         let task = ExecTask { exec, stdio, spec };
-        self.engine.tasks().exec(&namespace, &id, task).await.map_err(|error| convert::task(&namespace, error))?;
+        self.engine
+            .tasks()
+            .exec(&namespace, &id, task)
+            .await
+            .map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(()))
     }
 
@@ -189,7 +218,11 @@ impl wire::tasks_server::Tasks for Door {
         let request = request.into_inner();
         let (id, exec) = (container(&request.container_id)?, exec(&request.exec_id)?);
         if request.stdin {
-            self.engine.tasks().close_io(&namespace, &id, exec.as_ref()).await.map_err(|error| convert::task(&namespace, error))?;
+            self.engine
+                .tasks()
+                .close_io(&namespace, &id, exec.as_ref())
+                .await
+                .map_err(|error| convert::task(&namespace, error))?;
         }
         Ok(Response::new(()))
     }
@@ -204,7 +237,11 @@ impl wire::tasks_server::Tasks for Door {
     async fn resume(&self, request: Request<wire::ResumeTaskRequest>) -> Result<Response<()>, Status> {
         let namespace = scope::namespace(request.metadata())?;
         let id = container(&request.get_ref().container_id)?;
-        self.engine.tasks().resume(&namespace, &id).await.map_err(|error| convert::task(&namespace, error))?;
+        self.engine
+            .tasks()
+            .resume(&namespace, &id)
+            .await
+            .map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(()))
     }
 
@@ -214,7 +251,12 @@ impl wire::tasks_server::Tasks for Door {
     ) -> Result<Response<wire::ListPidsResponse>, Status> {
         let namespace = scope::namespace(request.metadata())?;
         let id = container(&request.get_ref().container_id)?;
-        let entries = self.engine.tasks().pids(&namespace, &id).await.map_err(|error| convert::task(&namespace, error))?;
+        let entries = self
+            .engine
+            .tasks()
+            .pids(&namespace, &id)
+            .await
+            .map_err(|error| convert::task(&namespace, error))?;
         let processes =
             entries.iter().map(|e| task::ProcessInfo { pid: e.pid, info: e.info.as_ref().map(convert::any) });
         Ok(Response::new(wire::ListPidsResponse { processes: processes.collect() }))
@@ -233,7 +275,11 @@ impl wire::tasks_server::Tasks for Door {
         let id = container(&request.container_id)?;
         let resources = request.resources.map(convert::from_any).unwrap_or_default();
         let annotations = convert::from_labels(request.annotations);
-        self.engine.tasks().update(&namespace, &id, resources, annotations).await.map_err(|error| convert::task(&namespace, error))?;
+        self.engine
+            .tasks()
+            .update(&namespace, &id, resources, annotations)
+            .await
+            .map_err(|error| convert::task(&namespace, error))?;
         Ok(Response::new(()))
     }
 

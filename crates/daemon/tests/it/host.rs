@@ -127,6 +127,38 @@ impl Host {
         daemon.wait().unwrap();
     }
 
+    /// Ends the daemon as a service manager does; gives how long it took.
+    pub(crate) fn stop(&mut self) -> Duration {
+        let mut daemon = self.daemon.take().unwrap();
+        let begun = Instant::now();
+        rustix::process::kill_process(
+            rustix::process::Pid::from_child(&daemon),
+            rustix::process::Signal::TERM,
+        )
+        .unwrap();
+        daemon.wait().unwrap();
+        begun.elapsed()
+    }
+
+    /// Runs a ctr command to its end, within 30 seconds.
+    pub(crate) fn ctr(&self, arguments: &[&str]) -> Said {
+        self.ctr_command(arguments).output().unwrap().into()
+    }
+
+    /// A ctr command, to be run.
+    pub(crate) fn ctr_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("timeout");
+        command.args(["-k", "1", "30", "ctr", "-a"]).arg(self.path("state/tared.sock")).args(arguments);
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// A name that no other test on this host uses: ctr's cgroups are named after containers.
+    pub(crate) fn name(&self, name: &str) -> String {
+        let unique = self.directory.path().file_name().unwrap().to_string_lossy().replace('.', "");
+        format!("{name}-{}", unique.trim_matches('-'))
+    }
+
     /// Runs a docker command to its end, within 30 seconds.
     pub(crate) fn docker(&self, arguments: &[&str]) -> Said {
         self.command(arguments).output().unwrap().into()
@@ -239,7 +271,7 @@ impl Said {
 }
 
 /// One layer with busybox and what programs expect.
-fn layer() -> Vec<u8> {
+pub(crate) fn layer() -> Vec<u8> {
     let busybox = fs::read("/bin/busybox").unwrap();
     let mut tar = Tar::new();
     for directory in ["bin", "etc", "tmp", "proc", "sys", "dev", "root", "data"] {

@@ -82,12 +82,15 @@ async fn a_reader_that_comes_after_the_end_finds_the_output() {
     let [_stdin, mut stdout, _stderr] = child(&mut stdio);
     let mut streams = stdio.run(None).unwrap();
     blocking(move || stdout.write_all(b"short").unwrap()).await;
-    let reader = tokio::task::spawn_blocking(move || {
+    let reader = tokio::spawn(async move {
         // The process has ended and its output was copied: the client was slow to open its end.
-        std::thread::sleep(Duration::from_millis(100));
-        let mut text = String::new();
-        read_fifo(&out).read_to_string(&mut text).unwrap();
-        text
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        blocking(move || {
+            let mut text = String::new();
+            read_fifo(&out).read_to_string(&mut text).unwrap();
+            text
+        })
+        .await
     });
     streams.drain(Duration::from_secs(2)).await;
     drop(streams);

@@ -199,7 +199,13 @@ impl Files {
         ingest.lock.published = Some(digest.clone());
         rustix::fs::fchmod(&ingest.file, Mode::from_raw_mode(0o444)).map_err(failed)?;
         let from = format!("{}/data", ingest.lock.name);
-        rustix::fs::renameat(&self.ingests, from, self.blobs(digest), digest.hex()).map_err(failed)?;
+        match rustix::fs::renameat(&self.ingests, from, self.blobs(digest), digest.hex()) {
+            // Its client has aborted it meanwhile.
+            Err(Errno::NOENT) => {
+                return Err(Error::not_found("commit content", format_args!("ingest of {digest}")));
+            }
+            other => other.map_err(failed)?,
+        }
         remove_tree(self.ingests.as_fd(), &ingest.lock.name)
     }
 

@@ -148,11 +148,11 @@ impl Ingest {
             sealed.ingest.lock.remove()?;
             if let Some(lease) = &sealed.ingest.lease {
                 // What is there already must outlive this lease's holder, too. A lease given up meanwhile is no fault.
-                store.metadata().update_relaxed(|tx| {
-                    match tx.lease(&sealed.ingest.namespace, lease)? {
-                        Some(_) => tx.add_lease_resource(&sealed.ingest.namespace, lease, &content_resource(&digest)),
-                        None => Ok(()),
+                store.metadata().update_relaxed(|tx| match tx.lease(&sealed.ingest.namespace, lease)? {
+                    Some(_) => {
+                        tx.add_lease_resource(&sealed.ingest.namespace, lease, &content_resource(&digest))
                     }
+                    None => Ok(()),
                 })?;
             }
             return Err(Error::already_exists("commit content", &digest));

@@ -128,14 +128,14 @@ impl Directories {
             return Ok(());
         }
         let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-        rustix::fs::chownat(&self.snapshots, &to, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|errno| Error::io("change owner of snapshot directory", self.root.join(to).display(), errno))
+        rustix::fs::chownat(&self.snapshots, &to, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(
+            |errno| Error::io("change owner of snapshot directory", self.root.join(to).display(), errno),
+        )
     }
 
     pub(super) fn exists(&self, id: u64) -> bool {
         let path = format!("{id}/fs");
-        rustix::fs::accessat(&self.snapshots, path, rustix::fs::Access::EXISTS, AtFlags::empty())
-            .is_ok()
+        rustix::fs::accessat(&self.snapshots, path, rustix::fs::Access::EXISTS, AtFlags::empty()).is_ok()
     }
 
     pub(super) fn removed(self: &Arc<Self>, id: u64) -> Removed {

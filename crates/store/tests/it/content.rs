@@ -65,6 +65,22 @@ fn wrong_size_and_digest_are_refused_and_the_ingest_stays() {
 }
 
 #[test]
+fn an_ingest_is_aborted_under_its_writer_who_learns_of_it() {
+    let store = Store::new();
+    let a = ns("a");
+    let mut ingest = store.content.ingest(&a, &ingest_options("x")).unwrap();
+    ingest.write(b"abc").unwrap();
+    ingest.touch(NOW).unwrap();
+    assert_eq!(store.content.status(&a, "x").unwrap().updated_at, NOW);
+    store.content.abort(&a, "x").unwrap();
+    assert_eq!(store.content.status(&a, "x").unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(store.content.abort(&a, "x").unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(ingest.commit(0, None, labels(&[]), NOW).unwrap_err().kind(), ErrorKind::NotFound);
+    let again = store.content.ingest(&a, &ingest_options("x")).unwrap();
+    assert_eq!(again.status().offset, 0, "nothing of the first is left");
+}
+
+#[test]
 fn an_ingest_is_resumed_also_after_a_restart() {
     let store = Store::new();
     let a = ns("a");
@@ -73,7 +89,6 @@ fn an_ingest_is_resumed_also_after_a_restart() {
     ingest.write(b"abc").unwrap();
     let busy = store.content.ingest(&a, &ingest_options("some/ref:x")).unwrap_err();
     assert_eq!(busy.kind(), ErrorKind::Unavailable);
-    assert_eq!(store.content.abort(&a, "some/ref:x").unwrap_err().kind(), ErrorKind::Unavailable);
     drop(ingest);
     let store = store.reopen();
     store.content.cleanup(NOW).unwrap();

@@ -38,6 +38,23 @@ fn request<'a>(
     PrepareRequest { namespace, key, parent, labels: labels(&[]), lease: None, now: NOW }
 }
 
+#[test]
+fn the_top_directory_belongs_to_who_owned_it_below() {
+    let store = Store::new();
+    let a = ns("a");
+    let top = |id: u64| {
+        let path = store.path("overlayfs/snapshots").join(id.to_string()).join("fs");
+        let metadata = fs::metadata(path).unwrap();
+        (metadata.uid(), metadata.gid(), metadata.mode() & 0o7777)
+    };
+    store.overlay.prepare(&request(&a, &key("one"), None)).unwrap();
+    let path = store.path("overlayfs/snapshots/1/fs");
+    std::os::unix::fs::chown(path, Some(1000), Some(2000)).unwrap();
+    store.overlay.commit(&a, &key("c1"), &key("one"), &options()).unwrap();
+    store.overlay.prepare(&request(&a, &key("two"), Some(&key("c1")))).unwrap();
+    assert_eq!(top(2), (1000, 2000, 0o755));
+}
+
 fn options() -> CommitOptions {
     CommitOptions { labels: labels(&[]), parent: None, usage: None, lease: None, now: NOW }
 }
