@@ -6,12 +6,15 @@ use std::{
     process::{Command, Stdio},
     time::Duration,
 };
-use tare_testkit::image::{self, Tar};
+use tare_testkit::{
+    image::{self, Tar},
+    skip,
+};
 
 /// A daemon, where ctr is there too.
 pub(crate) fn start() -> Option<Host> {
-    if Command::new("ctr").arg("--version").output().is_err() {
-        println!("skipped: needs ctr (package containerd)");
+    let ctr = (Command::new("ctr").arg("--version").output().is_ok(), "ctr (package containerd)");
+    if !skip::needs(&[ctr]) {
         return None;
     }
     Host::start()
@@ -92,8 +95,7 @@ fn a_daemon_that_is_told_to_end_waits_for_no_client() {
 #[test]
 fn ids_of_a_remapped_container_own_its_root() {
     let Some(host) = start() else { return };
-    if !Path::new("/proc/self/ns/user").exists() {
-        println!("skipped: needs user namespaces");
+    if !skip::needs(&[(Path::new("/proc/self/ns/user").exists(), "user namespaces")]) {
         return;
     }
     let map = ["--uidmap", "0:1000:1000", "--gidmap", "0:2000:1000"];

@@ -2,14 +2,18 @@
 
 use crate::{containerd::start, host::wait_for};
 use std::{path::Path, process::Stdio};
+use tare_testkit::skip;
 
 /// The shim of the package containerd.
 const SHIM: &str = "/usr/bin/containerd-shim-runc-v2";
 
 #[test]
 fn gos_shim_runs_containers_and_is_found_again_after_the_daemon_died() {
-    if !Path::new(SHIM).is_file() || !Path::new("/usr/sbin/runc").is_file() {
-        println!("skipped: needs {SHIM} and runc");
+    let needs = [
+        (Path::new(SHIM).is_file(), "containerd-shim-runc-v2"),
+        (Path::new("/usr/sbin/runc").is_file(), "runc"),
+    ];
+    if !skip::needs(&needs) {
         return;
     }
     let Some(mut host) = start() else { return };

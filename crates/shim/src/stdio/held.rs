@@ -98,7 +98,11 @@ impl Held {
             let Some(path) = path else { continue };
             // Not ready before the other shim has opened it: a fifo is at its end only when a writer has been there.
             let source = files::source(open(path, OFlags::RDONLY | OFlags::NONBLOCK)?)?;
-            copying.push(tokio::spawn(copy(Arc::new(source), Sink::Hub(Arc::clone(&hub), stream))));
+            copying.push(tokio::spawn(copy(
+                Arc::new(source),
+                Sink::Hub(Arc::clone(&hub), stream),
+                Arc::default(),
+            )));
         }
         let streams = Streams { hub, copying, paths: std::mem::take(&mut paths.0) };
         self.map().insert(key, streams);

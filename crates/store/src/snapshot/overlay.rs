@@ -5,7 +5,7 @@ use super::{
     directories::{Directories, Placement},
     records,
 };
-use crate::{Error, Metadata, Result, WhiteoutFormat, WriteTx};
+use crate::{Error, Metadata, Result, Tables, WhiteoutFormat, WriteTx};
 use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
