@@ -13,6 +13,9 @@ use rustix::{
 
 const LIMIT: usize = 4096;
 
+/// Links that lead nowhere and are followed one after the other; each takes some room on the stack.
+const LINKS: u8 = 8;
+
 /// Descriptors of higher numbers are closed at once: a configuration with many mounts must not meet the limit.
 const LEFT_OPEN: i32 = 128;
 
@@ -53,7 +56,7 @@ pub(crate) fn open_target(
     let resolve = if strict { ResolveFlags::NO_SYMLINKS } else { ResolveFlags::empty() };
     let directory = if strict && kind == TargetKind::Directory { OFlags::DIRECTORY } else { OFlags::empty() };
     match open_with(root, path, OFlags::PATH | directory, resolve) {
-        Err(Errno::NOENT) => make(root, path, kind).map(|made| (made, true)),
+        Err(Errno::NOENT) => make(root, path, kind, if strict { 0 } else { LINKS }).map(|made| (made, true)),
         found => found.at(Call::Openat2).map(|found| (found, false)),
     }
 }
@@ -77,7 +80,10 @@ pub(crate) fn open_parent<'p>(root: BorrowedFd<'_>, path: &'p CStr) -> Outcome<(
 }
 
 /// Mostly only the last name is missing.
-fn make(root: BorrowedFd<'_>, path: &CStr, kind: TargetKind) -> Outcome<OwnedFd> {
+///
+/// Where a symbolic link leads nowhere (`/etc/resolv.conf` of many images), what it names is made, inside the root;
+/// at most `links` of them one after the other.
+fn make(root: BorrowedFd<'_>, path: &CStr, kind: TargetKind, links: u8) -> Outcome<OwnedFd> {
     let bytes = path.to_bytes();
     if let Some(slash) = bytes.iter().rposition(|byte| *byte == b'/').filter(|slash| slash + 1 < bytes.len())
     {
@@ -90,34 +96,95 @@ fn make(root: BorrowedFd<'_>, path: &CStr, kind: TargetKind) -> Outcome<OwnedFd>
                 TargetKind::File => make_file(parent.as_fd(), name),
                 TargetKind::Directory => step(root, parent.as_fd(), path, name, false),
             };
+            let link = Link { parent: parent.as_fd(), name, above: &bytes[..slash], rest: b"" };
+            let made = made.or_else(|failed| follow(root, &link, kind, links, failed));
             leave(parent);
             return made;
         }
     }
-    make_all(root, bytes, kind)
+    make_all(root, bytes, kind, links)
 }
 
 /// The prefix ends at each `/` in turn; every step is resolved from the root again, since a link on the
 /// way may lead anywhere inside it.
-fn make_all(root: BorrowedFd<'_>, bytes: &[u8], kind: TargetKind) -> Outcome<OwnedFd> {
+fn make_all(root: BorrowedFd<'_>, bytes: &[u8], kind: TargetKind, links: u8) -> Outcome<OwnedFd> {
     let mut parent = open_below(root, c"/", OFlags::PATH | OFlags::DIRECTORY).at(Call::Openat2)?;
     let mut start = 0;
     while start < bytes.len() {
         let end = bytes[start..].iter().position(|byte| *byte == b'/').map_or(bytes.len(), |at| start + at);
         if end > start {
-            let last = bytes[end..].iter().all(|byte| *byte == b'/');
+            let rest = bytes.get(end + 1..).unwrap_or_default();
+            let last = rest.iter().all(|byte| *byte == b'/');
             let mut whole = [0; LIMIT];
             let whole = prefix(&mut whole, &bytes[..end])?;
             let mut name = [0; 256];
             let name = prefix(&mut name, &bytes[start..end])?;
-            if last && kind == TargetKind::File {
-                return make_file(parent.as_fd(), name);
+            let made = if last && kind == TargetKind::File {
+                make_file(parent.as_fd(), name)
+            } else {
+                step(root, parent.as_fd(), whole, name, true)
+            };
+            let above = &bytes[..start.saturating_sub(1)];
+            match made {
+                Ok(made) if last => return Ok(made),
+                Ok(made) => parent = made,
+                Err(failed) => {
+                    let link = Link { parent: parent.as_fd(), name, above, rest };
+                    return follow(root, &link, kind, links, failed);
+                }
             }
-            parent = step(root, parent.as_fd(), whole, name, true)?;
         }
         start = end + 1;
     }
     Ok(parent)
+}
+
+/// A name that could not be made because something is there.
+struct Link<'a> {
+    parent: BorrowedFd<'a>,
+    name: &'a CStr,
+    /// Path of the parent below the root.
+    above: &'a [u8],
+    /// What comes after the name.
+    rest: &'a [u8],
+}
+
+/// Makes what a link names that leads nowhere. Its text is a path below the root, or below the link's directory,
+/// resolved and made like any other: it cannot lead outside.
+fn follow(
+    root: BorrowedFd<'_>,
+    link: &Link<'_>,
+    kind: TargetKind,
+    links: u8,
+    failed: Failed,
+) -> Outcome<OwnedFd> {
+    if !matches!(failed.errno, Errno::EXIST | Errno::NOENT) {
+        return Err(failed);
+    }
+    let mut path = [0; LIMIT];
+    let mut text = [0; LIMIT / 2];
+    // Something else than a link: the first failure says more.
+    let length = rustix::fs::readlinkat_raw(link.parent, link.name, &mut text[..]).map_err(|_| failed)?;
+    let text = text.get(..length).filter(|text| !text.is_empty() && text.len() < LIMIT / 2).ok_or(failed)?;
+    if links == 0 {
+        return Err(Failed { call: Call::Openat2, errno: Errno::LOOP });
+    }
+    let above = if text[0] == b'/' { &b""[..] } else { link.above };
+    let mut length = 0;
+    for part in [above, b"/", text, b"/", link.rest] {
+        let room = path.get_mut(length..length + part.len());
+        room.ok_or(Failed { call: Call::Openat2, errno: Errno::NAMETOOLONG })?.copy_from_slice(part);
+        length += part.len();
+    }
+    while length > 1 && path[length - 1] == b'/' {
+        length -= 1;
+        path[length] = 0;
+    }
+    let path = CStr::from_bytes_until_nul(&path).map_err(|_| invalid())?;
+    match open_below(root, path, OFlags::PATH) {
+        Err(Errno::NOENT) => make(root, path, kind, links - 1),
+        found => found.at(Call::Openat2),
+    }
 }
 
 fn step(

@@ -285,3 +285,43 @@ fn namespaces_are_joined_by_path() {
         assert!(text.contains(own.to_str().unwrap()), "{name}: {text}");
     }
 }
+
+/// `/etc/resolv.conf` of many images is a link into a `/run` that is empty before the system starts.
+#[test]
+fn what_a_dangling_link_names_is_made_inside() {
+    if !able() {
+        return;
+    }
+    let bundle = Bundle::new("dangling");
+    let rootfs = bundle.path.join("rootfs");
+    let outside = bundle.path.join("outside");
+    let up = "../".repeat(20);
+    let out = format!("{up}{}/file", outside.to_str().unwrap().trim_start_matches('/'));
+    for (link, to) in [
+        ("etc/resolv.conf", "/run/resolve/stub.conf"),
+        ("jump", "/far/away"),
+        ("etc/hosts", "../jump/below/hosts"),
+        ("etc/out", out.as_str()),
+        ("etc/loop", "loop2"),
+        ("etc/loop2", "loop"),
+    ] {
+        std::os::unix::fs::symlink(to, rootfs.join(link)).unwrap();
+    }
+    let source = bundle.path.join("source");
+    fs::write(&source, "found\n").unwrap();
+    let script = "cat /run/resolve/stub.conf /far/away/below/hosts /etc/out";
+    let spec = bundle.spec(script, |spec| {
+        spec.root.as_mut().unwrap().readonly = false;
+        for destination in ["/etc/resolv.conf", "/etc/hosts", "/etc/out"] {
+            spec.mounts.push(bind(source.to_str().unwrap(), destination, &["bind"]));
+        }
+    });
+    let (exit, text) = bundle.run(&spec).unwrap();
+    assert_eq!((exit, text.as_str()), (Exit::Code(0), "found\nfound\nfound\n"));
+    assert!(!outside.exists(), "something was made on the host");
+    let spec = bundle.spec("true", |spec| {
+        spec.root.as_mut().unwrap().readonly = false;
+        spec.mounts.push(bind(source.to_str().unwrap(), "/etc/loop", &["bind"]));
+    });
+    assert!(bundle.run(&spec).is_err());
+}
