@@ -89,15 +89,15 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Verb::Image(ImageVerb::Bootstrap(args)) => command::bootstrap::run(&args).await,
         Verb::Run(args) if args.start_daemon => {
             command::daemon::start_if_absent(&client).await?;
-            command::run::run(&connected(client).await?, &args).await
+            command::run::run(&client, &args).await
         }
-        verb => verbs(&connected(client).await?, verb).await,
+        // Their first request asks for one object and is answered by a refusal where the daemon is older.
+        verb @ (Verb::Run(_) | Verb::Create(_) | Verb::Exec(_)) => verbs(&client, verb).await,
+        verb => {
+            client.negotiate().await?;
+            verbs(&client, verb).await
+        }
     }
-}
-
-async fn connected(mut client: Client) -> Result<Client, Failure> {
-    client.negotiate().await?;
-    Ok(client)
 }
 
 async fn verbs(client: &Client, verb: Verb) -> Result<(), Failure> {

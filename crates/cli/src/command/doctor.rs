@@ -94,7 +94,7 @@ pub(crate) async fn run(client: &Client, args: &DoctorArgs) -> Result<(), Failur
 
 /// What the daemon itself complains about: forwarding, firewalls of others.
 async fn of_daemon(client: &Client) -> Vec<Finding> {
-    let mut client = client.clone();
+    let client = client.clone();
     if client.negotiate().await.is_err() {
         return Vec::new();
     }

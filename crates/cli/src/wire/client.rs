@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -29,6 +29,8 @@ const MAX_DOCUMENT: usize = 256 << 20;
 pub(crate) struct Client {
     endpoint: Endpoint,
     version: String,
+    /// What an older daemon speaks, once that is known.
+    lowered: Arc<OnceLock<String>>,
     /// A connection whose last answer was read whole.
     idle: Arc<Mutex<Option<Connection>>>,
 }
@@ -42,7 +44,7 @@ impl Client {
     /// A client that speaks the version both sides know. `DOCKER_API_VERSION` has been read by the caller.
     pub(crate) fn new(endpoint: Endpoint, version: Option<String>) -> Self {
         let version = version.unwrap_or_else(|| API_VERSION.to_owned());
-        Self { endpoint, version, idle: Arc::default() }
+        Self { endpoint, version, lowered: Arc::default(), idle: Arc::default() }
     }
 
     /// Where the daemon is.
@@ -50,15 +52,18 @@ impl Client {
         &self.endpoint
     }
 
-    /// Lowers the version to what an older daemon speaks.
-    pub(crate) async fn negotiate(&mut self) -> Result<(), Failure> {
+    /// Asks whether the daemon is there, and lowers the version to what an older one speaks.
+    ///
+    /// Not needed before a JSON request: an older daemon refuses the version before anything else, and is asked then.
+    pub(crate) async fn negotiate(&self) -> Result<(), Failure> {
         let request = self.request(Method::GET, "/_ping")?.body(empty())?;
         let (response, connection) = self.send(request).await?;
         let offered = response.headers().get("api-version").and_then(|v| v.to_str().ok()).map(str::to_owned);
         if let Some(offered) = offered
             && version_number(&offered) < version_number(&self.version)
         {
-            self.version = offered;
+            // Two requests at once are told the same.
+            let _known = self.lowered.set(offered);
         }
         read_limited(response.into_body()).await?;
         self.keep(connection);
@@ -66,8 +71,8 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> Result<http::request::Builder, Failure> {
-        let uri =
-            if path.starts_with("/_ping") { path.to_owned() } else { format!("/v{}{path}", self.version) };
+        let version = self.lowered.get().unwrap_or(&self.version);
+        let uri = if path.starts_with("/_ping") { path.to_owned() } else { format!("/v{version}{path}") };
         let host = match &self.endpoint {
             Endpoint::Unix(_) => "docker",
             Endpoint::Tcp(host) => host,
@@ -127,6 +132,26 @@ impl Client {
         }
     }
 
+    /// Sends a request, and once more where the daemon is older than we are.
+    async fn exchange(
+        &self,
+        make: impl Fn() -> Result<Request<Body>, Failure>,
+    ) -> Result<(Response<Incoming>, Connection), Failure> {
+        let (response, connection) = self.send(make()?).await?;
+        if response.status() != StatusCode::BAD_REQUEST || self.lowered.get().is_some() {
+            return Ok((check(response).await?, connection));
+        }
+        let refused = check(response).await.map(drop);
+        match refused {
+            Err(failure) if failure.message.contains("client version") => {
+                self.negotiate().await?;
+                let (response, connection) = self.send(make()?).await?;
+                Ok((check(response).await?, connection))
+            }
+            other => Err(other.err().unwrap_or_else(|| Failure::new("bad request"))),
+        }
+    }
+
     /// Sends a request with an optional JSON body and returns the answer when its status is a success.
     async fn call(
         &self,
@@ -135,18 +160,19 @@ impl Client {
         body: Option<&Value>,
         headers: &[(&str, String)],
     ) -> Result<(Response<Incoming>, Connection), Failure> {
-        let mut request = self.request(method, path)?;
-        for (name, value) in headers {
-            request = request.header(*name, value);
-        }
-        let request = match body {
-            Some(value) => request
-                .header(header::CONTENT_TYPE, "application/json")
-                .body(full(serde_json::to_vec(value)?))?,
-            None => request.body(empty())?,
-        };
-        let (response, connection) = self.send(request).await?;
-        Ok((check(response).await?, connection))
+        self.exchange(|| {
+            let mut request = self.request(method.clone(), path)?;
+            for (name, value) in headers {
+                request = request.header(*name, value);
+            }
+            Ok(match body {
+                Some(value) => request
+                    .header(header::CONTENT_TYPE, "application/json")
+                    .body(full(serde_json::to_vec(value)?))?,
+                None => request.body(empty())?,
+            })
+        })
+        .await
     }
 
     async fn json(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
