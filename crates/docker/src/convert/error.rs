@@ -128,7 +128,7 @@ pub(crate) fn container_start_error(error: Error) -> ApiError {
     match (error.kind(), error.what()) {
         // Before anything was made: the sentence stands alone, as in dockerd.
         (ErrorKind::NotFound, "container") => error.into(),
-        (ErrorKind::InvalidArgument, what) if what != "task" => error.into(),
+        (ErrorKind::InvalidArgument, what) if !matches!(what, "task" | "port") => error.into(),
         (ErrorKind::FailedPrecondition, "container") if error.operation() == SHARED_IPC => {
             ApiError::conflict(error.detail())
         }
@@ -184,6 +184,11 @@ mod tests {
             Error::new(ErrorKind::InvalidArgument, "use", "device", "/dev/x", "error gathering device")
                 .with_source(std::io::Error::from_raw_os_error(2));
         assert_eq!(ApiError::from(device).message(), "error gathering device: no such file or directory");
+        let port = Error::new(ErrorKind::InvalidArgument, "publish", "port", "", "cannot assign");
+        assert_eq!(
+            container_start_error(port).message(),
+            "failed to set up container networking: cannot assign"
+        );
         let detail = "OCI runtime create failed: exec: \"x\": executable file not found in $PATH";
         let task = Error::new(ErrorKind::NotFound, "create", "task", "abc", detail);
         let error = container_start_error(task);
