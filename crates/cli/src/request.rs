@@ -59,9 +59,7 @@ pub(crate) fn environment(files: &[String], flags: &[String]) -> Result<Vec<Stri
     }
     for flag in flags {
         if flag.is_empty() || flag.starts_with('=') {
-            return Err(Failure::usage(format!(
-                "invalid argument \"{flag}\" for \"-e, --env\" flag: invalid environment variable: {flag}"
-            )));
+            return Err(Failure::flag(flag, "-e, --env", format!("invalid environment variable: {flag}")));
         }
         list.extend(with_callers_value(flag));
     }
@@ -77,7 +75,8 @@ fn with_callers_value(entry: &str) -> Option<String> {
 
 /// Reads a file that a flag names.
 pub(crate) fn read_file(path: &str) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("open {path}: {error}")))
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("open {path}: {}", crate::failure::plain(&error))))
 }
 
 #[cfg(test)]

@@ -48,7 +48,10 @@ pub(crate) async fn run(client: &Client, args: &RunArgs) -> Result<(), Failure> 
         return Err(Failure::new("the input device is not a TTY"));
     }
     let with_run_code = |failure: Failure| match failure.code {
-        1 => failure.with_code(125),
+        1 => {
+            let code = start_code(&failure.message);
+            failure.with_code(code)
+        }
         _ => failure,
     };
     if create_args.rm && !matches!(create_args.restart.as_deref(), None | Some("no")) {
@@ -127,21 +130,21 @@ async fn attached(
 /// Starts a container; the exit code of a failure is docker's: 127 for no such program, 126 for one that cannot run.
 async fn start_container(client: &Client, id: &str) -> Result<(), Failure> {
     client.post(&format!("/containers/{id}/start"), None).await.map(|_| ()).map_err(|failure| {
-        let text = &failure.message;
-        let missing =
-            ["executable file not found", "no such file or directory", "system cannot find the file"];
-        let code = if missing.iter().any(|reason| text.contains(reason)) {
-            127
-        } else if text.contains("permission denied")
-            || text.contains("not a directory")
-            || text.contains("is a directory")
-        {
-            126
-        } else {
-            125
-        };
+        let code = start_code(&failure.message);
         failure.with_code(code)
     })
+}
+
+/// The exit code that docker's command reads out of the daemon's words.
+fn start_code(text: &str) -> u8 {
+    let says = |reasons: &[&str]| reasons.iter().any(|reason| text.contains(reason));
+    if says(&["executable file not found", "no such file or directory", "system cannot find the file"]) {
+        127
+    } else if says(&["permission denied", "not a directory", "is a directory"]) {
+        126
+    } else {
+        125
+    }
 }
 
 async fn attach_stream(

@@ -83,6 +83,62 @@ fn check(args: &CreateArgs) -> Result<(), Failure> {
             format!("IP address is not correctly formatted: {server}"),
         ));
     }
+    for (name, kind, mode, allowed) in [
+        ("--pid", "PID", &args.pid, &["host"][..]),
+        ("--uts", "UTS", &args.uts, &["host"][..]),
+        ("--userns", "USER", &args.userns, &["host"][..]),
+        ("--cgroupns", "CGROUP", &args.cgroupns, &["host", "private"][..]),
+    ] {
+        let Some(mode) = mode.as_deref().filter(|mode| !mode.is_empty()) else { continue };
+        let of_container =
+            name == "--pid" && mode.strip_prefix("container:").is_some_and(|id| !id.is_empty());
+        if !of_container && !allowed.contains(&mode) {
+            return Err(Failure::usage(format!("{name}: invalid {kind} mode")));
+        }
+    }
+    for option in &args.sysctl {
+        let name = option.split('=').next().unwrap_or_default();
+        let namespaced = [
+            "kernel.msgmax",
+            "kernel.msgmnb",
+            "kernel.msgmni",
+            "kernel.sem",
+            "kernel.shmall",
+            "kernel.shmmax",
+            "kernel.shmmni",
+            "kernel.shm_rmid_forced",
+        ]
+        .contains(&name)
+            || ["net.", "fs.mqueue."].iter().any(|prefix| name.starts_with(prefix));
+        if !namespaced || !option.contains('=') {
+            return Err(Failure::flag(option, "--sysctl", format!("sysctl '{option}' is not allowed")));
+        }
+    }
+    let is_rule = |rule: &str| {
+        let parts: Vec<&str> = rule.split_whitespace().collect();
+        matches!(parts[..], ["a" | "b" | "c", numbers, access]
+            if numbers.contains(':') && access.bytes().all(|b| b"rwm".contains(&b)))
+    };
+    if let Some(rule) = args.device_cgroup_rule.iter().find(|rule| !is_rule(rule)) {
+        let why = format!("invalid device cgroup format '{rule}'");
+        return Err(Failure::flag(rule, "--device-cgroup-rule", why));
+    }
+    if args.log_driver.as_deref() == Some("none") && !args.log_opt.is_empty() {
+        return Err(Failure::usage("invalid logging opts for driver none"));
+    }
+    if args.health_retries.is_some_and(|retries| retries < 0) {
+        return Err(Failure::usage("--health-retries cannot be negative"));
+    }
+    for (name, text) in [
+        ("--health-interval", &args.health_interval),
+        ("--health-timeout", &args.health_timeout),
+        ("--health-start-period", &args.health_start_period),
+        ("--health-start-interval", &args.health_start_interval),
+    ] {
+        if text.as_ref().is_some_and(|text| text.starts_with('-')) {
+            return Err(Failure::usage(format!("{name} cannot be negative")));
+        }
+    }
     if let Some(mac) = args.mac_address.as_ref().filter(|mac| !is_mac(mac)) {
         return Err(Failure::usage(format!("{mac} is not a valid mac address")));
     }
@@ -174,8 +230,9 @@ pub(crate) fn nano_cpus(text: &str) -> Result<i64, Failure> {
 /// `no`, `always`, `unless-stopped`, `on-failure[:n]`
 pub(crate) fn restart_policy(text: &str) -> Result<Value, Failure> {
     let (name, count) = text.split_once(':').unwrap_or((text, "0"));
-    let count: i64 =
-        count.parse().map_err(|_| Failure::usage("maximum retry count must be an integer".to_owned()))?;
+    let count: i64 = count.parse().map_err(|_| {
+        Failure::usage("invalid restart policy format: maximum retry count must be an integer")
+    })?;
     Ok(json!({"Name": name, "MaximumRetryCount": count}))
 }
 

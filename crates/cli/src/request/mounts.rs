@@ -56,9 +56,7 @@ fn absolute(source: &str) -> Result<String, Failure> {
 }
 
 fn mount(spec: &str) -> Result<Value, Failure> {
-    let invalid = |reason: String| {
-        Failure::usage(format!("invalid argument \"{spec}\" for \"--mount\" flag: {reason}"))
-    };
+    let invalid = |reason: String| Failure::flag(spec, "--mount", reason);
     let mut mount = Map::from_iter([("Type".to_owned(), Value::from("volume"))]);
     let mut bind = Map::new();
     let mut volume = Map::new();

@@ -27,8 +27,9 @@ impl Template {
     /// The text for one value.
     pub(crate) fn render(&self, value: &Value) -> Result<String, Failure> {
         let mut text = String::new();
-        evaluate::run(&self.nodes, value, value, &mut text)
-            .map_err(|reason| Failure::new(format!("template: :1: executing \"\" {reason}")))?;
+        evaluate::run(&self.nodes, value, value, &mut text).map_err(|reason| {
+            Failure::new(format!("template parsing error: template: :1: executing \"\" {reason}"))
+        })?;
         Ok(text)
     }
 
