@@ -16,15 +16,59 @@ pub(crate) use system::*;
 #[derive(Debug, Parser)]
 #[command(name = "tare", version, disable_help_subcommand = true, max_term_width = 110)]
 pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Flags before the verb.
+#[derive(Debug, Args)]
+pub(crate) struct GlobalArgs {
     /// Daemon socket to connect to (unix:///path or tcp://host:port)
     #[arg(short = 'H', long = "host", global = false)]
     pub(crate) host: Option<String>,
     /// Show every request
     #[arg(short = 'D', long, hide = true)]
     pub(crate) debug: bool,
-    /// What to do
+}
+
+impl Cli {
+    /// Parses the command line of this process.
+    ///
+    /// The description of all verbs takes longer to build than a container to start, so that of the two which programs
+    /// run by the thousand is tried first. Help, and what is wrong with a command line, come from the whole.
+    pub(crate) fn of_process() -> Result<Self, clap::Error> {
+        if std::env::args_os().any(|word| word == "run" || word == "exec")
+            && let Ok(frequent) = Frequent::try_parse()
+        {
+            let verb = match frequent.verb {
+                FrequentVerb::Run(args) => Verb::Run(args),
+                FrequentVerb::Exec(args) => Verb::Exec(args),
+            };
+            return Ok(Self { global: frequent.global, verb });
+        }
+        Self::try_parse()
+    }
+}
+
+/// The same command line with two verbs.
+#[derive(Debug, Parser)]
+#[command(name = "tare", disable_help_flag = true, disable_help_subcommand = true)]
+struct Frequent {
+    #[command(flatten)]
+    global: GlobalArgs,
     #[command(subcommand)]
-    pub(crate) verb: Verb,
+    verb: FrequentVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum FrequentVerb {
+    #[command(disable_help_flag = true)]
+    Run(Box<RunArgs>),
+    #[command(disable_help_flag = true)]
+    Exec(ExecArgs),
 }
 
 /// A verb.

@@ -17,7 +17,7 @@ mod view;
 mod wire;
 
 use args::{Cli, ContainerVerb, ImageVerb, SystemVerb, Verb};
-use clap::{CommandFactory, FromArgMatches};
+use clap::CommandFactory;
 use failure::Failure;
 use std::process::ExitCode;
 use wire::client::Client;
@@ -39,7 +39,7 @@ fn end_quietly_without_a_reader() {
 
 fn main() -> ExitCode {
     end_quietly_without_a_reader();
-    let cli = match Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+    let cli = match Cli::of_process() {
         Ok(cli) => cli,
         Err(error) => {
             let words: Vec<String> = std::env::args().skip(1).collect();
@@ -78,7 +78,7 @@ fn main() -> ExitCode {
 
 async fn dispatch(cli: Cli) -> Result<(), Failure> {
     let environment = std::env::var("DOCKER_HOST").ok();
-    let endpoint = Endpoint::choose(cli.host.as_deref(), environment.as_deref())?;
+    let endpoint = Endpoint::choose(cli.global.host.as_deref(), environment.as_deref())?;
     let client = Client::new(endpoint, std::env::var("DOCKER_API_VERSION").ok());
     match cli.verb {
         Verb::Completion(args) => {

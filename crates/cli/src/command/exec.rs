@@ -41,6 +41,8 @@ pub(crate) async fn run(client: &Client, args: &ExecArgs) -> Result<(), Failure>
     let side = async {
         if args.tty {
             let _ended = session::follow_size(client, &resize_path).await;
+        } else {
+            client.connect_ahead().await;
         }
         std::future::pending::<()>().await;
     };

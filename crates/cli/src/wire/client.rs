@@ -101,6 +101,14 @@ impl Client {
         Ok((connection.send_request(request).await?, connection))
     }
 
+    /// Makes the connection of the next request while something else is waited for.
+    pub(crate) async fn connect_ahead(&self) {
+        // A failure is that request's to find and to tell.
+        if let Ok(connection) = self.connect().await {
+            self.keep(connection);
+        }
+    }
+
     fn keep(&self, connection: Connection) {
         *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
     }
