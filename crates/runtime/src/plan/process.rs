@@ -82,6 +82,10 @@ impl ProcessPlan {
                 format!("cwd must be an absolute path, not {:?}", process.cwd),
             ));
         }
+        if !process.selinux_label.is_empty() {
+            // Without the label it would run less confined than it was promised.
+            return Err(Error::unimplemented("process.selinuxLabel"));
+        }
         let size = process.console_size.filter(|_| process.terminal);
         let environment = environment(&process.env);
         Ok(Self {

@@ -62,6 +62,19 @@ fn what_cannot_work_is_refused() {
 }
 
 #[test]
+fn what_would_be_ignored_is_refused_by_name() {
+    for (patch, name) in [
+        (r#"{"process": {"selinuxLabel": "system_u:system_r:container_t:s0"}}"#, "process.selinuxLabel"),
+        (r#"{"linux": {"intelRdt": {}}}"#, "linux.intelRdt"),
+        (r#"{"linux": {"netDevices": {"eth0": {}}}}"#, "linux.netDevices"),
+    ] {
+        let error = Plan::new(&spec(patch), "/b").map(drop).unwrap_err();
+        assert!(error.to_string().contains(name), "{patch}: {error}");
+        assert_eq!(error.kind(), tare_types::ErrorKind::Unimplemented, "{patch}");
+    }
+}
+
+#[test]
 fn paths_and_candidates() {
     let plan = Plan::new(&spec(r#"{"process": {"cwd": "/a/../../b/."}}"#), "/bundle/").unwrap();
     assert_eq!(plan.rootfs, "/bundle/rootfs");
