@@ -16,14 +16,8 @@ use crate::{
 };
 use alloc::string::{String, ToString};
 
-/// What `tare-oci --help` prints.
-pub(crate) const HELP: &str = "\
-NAME:
-   tare-oci - Open Container Initiative runtime
-
-USAGE:
-   tare-oci [global options] command [command options] [arguments...]
-
+/// What `--help` prints, without its head.
+const HELP: &str = "\
 COMMANDS:
    create    create a container
    delete    delete the resources of a container
@@ -55,42 +49,47 @@ GLOBAL OPTIONS:
 pub(crate) struct Failure {
     pub(crate) text: String,
     pub(crate) code: i32,
+    /// The text is a program's, not a failure of this one: it stands alone.
+    pub(crate) bare: bool,
 }
 
 impl Failure {
     /// The same with words in front.
     pub(crate) fn prefixed(self, prefix: &str) -> Self {
+        if self.bare {
+            return self;
+        }
         Self { text: prefix.to_string() + ": " + &self.text, ..self }
     }
 }
 
 impl From<String> for Failure {
     fn from(text: String) -> Self {
-        Self { text, code: 1 }
+        Self { text, code: 1, bare: false }
     }
 }
 
 impl From<&str> for Failure {
     fn from(text: &str) -> Self {
-        Self { text: text.to_string(), code: 1 }
+        Self { text: text.to_string(), code: 1, bare: false }
     }
 }
 
 impl From<tare_runtime::Error> for Failure {
     fn from(error: tare_runtime::Error) -> Self {
-        Self { text: error.to_string(), code: 1 }
+        Self { text: error.to_string(), code: 1, bare: false }
     }
 }
 
 impl From<tare_sys::Error> for Failure {
     fn from(error: tare_sys::Error) -> Self {
-        Self { text: error.to_string(), code: 1 }
+        Self { text: error.to_string(), code: 1, bare: false }
     }
 }
 
 impl From<serde_json::Error> for Failure {
     fn from(error: serde_json::Error) -> Self {
-        Self { text: error.to_string(), code: 1 }
+        Self { text: error.to_string(), code: 1, bare: false }
     }
 }
 
@@ -129,32 +128,40 @@ pub(crate) fn run(context: &Context<'_>, name: &str, words: &[String]) -> Outcom
     let asks = |word: &String| matches!(word.as_str(), "-h" | "--help" | "-help");
     if matches!(name, "checkpoint" | "restore") {
         if words.first().is_some_and(asks) {
-            output::print(&help(name, &NO_FLAGS))?;
+            output::print(&help(context.program, name, &NO_FLAGS))?;
             return Ok(0);
         }
         return Err(Failure::from(tare_runtime::Error::unimplemented(name)));
     }
     if matches!(name, "help" | "h") {
-        output::print(HELP)?;
+        output::print(&overview(context.program))?;
         return Ok(0);
     }
     let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
-        return Err(Failure { text: alloc::format!("No help topic for '{name}'"), code: 3 });
+        return Err(Failure { text: alloc::format!("No help topic for '{name}'"), code: 3, bare: false });
     };
     let arguments = Arguments::parse(command.flags, words)?;
     if arguments.has("help") {
-        output::print(&help(name, command.flags))?;
+        output::print(&help(context.program, name, command.flags))?;
         return Ok(0);
     }
     (command.run)(context, &arguments)
 }
 
-/// What `tare-oci COMMAND --help` prints.
-fn help(name: &str, flags: &Flags) -> String {
+/// What `--help` prints.
+pub(crate) fn overview(program: &str) -> String {
+    alloc::format!(
+        "NAME:\n   {program} - Open Container Initiative runtime\n\nUSAGE:\n   {program} [global options] command \
+         [command options] [arguments...]\n\n{HELP}"
+    )
+}
+
+/// What `COMMAND --help` prints.
+fn help(program: &str, name: &str, flags: &Flags) -> String {
     let about = HELP.lines().find_map(|line| line.trim_start().strip_prefix(name)?.strip_prefix(' '));
     let about = about.map_or("not implemented", str::trim);
     let mut text = alloc::format!(
-        "NAME:\n   tare-oci {name} - {about}\n\nUSAGE:\n   tare-oci {name} [command options] [arguments...]\n\nOPTIONS:\n"
+        "NAME:\n   {program} {name} - {about}\n\nUSAGE:\n   {program} {name} [command options] [arguments...]\n\nOPTIONS:\n"
     );
     let values = flags.values.iter().map(|flag| (flag, " value"));
     for (flag, value) in values.chain(flags.switches.iter().map(|flag| (flag, ""))) {

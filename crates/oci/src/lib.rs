@@ -27,6 +27,8 @@ use log::Log;
 /// Everything a command is run with.
 #[derive(Debug)]
 pub(crate) struct Context<'a> {
+    /// What the program was called as: callers that put it in the place of runc look for that name in its texts.
+    pub(crate) program: &'a str,
     pub(crate) root: String,
     /// By `--root`.
     pub(crate) root_is_given: bool,
@@ -65,9 +67,18 @@ pub fn enters_containers(arguments: &[String]) -> bool {
     false
 }
 
+/// The program's own name.
+pub(crate) const NAME: &str = "tare-oci";
+
 /// Prints a complaint on standard error.
 pub fn complain(text: &str) {
-    output::error(&format!("tare-oci: {text}\n"));
+    output::error(&format!("{NAME}: {text}\n"));
+}
+
+/// What the program was called as, without directories.
+fn called_as(arguments: &[String]) -> &str {
+    let name = arguments.first().and_then(|path| path.rsplit('/').next());
+    name.filter(|name| !name.is_empty() && *name != "exe").unwrap_or(NAME)
 }
 
 /// Runs the command that the arguments (with the program's name) ask for; the exit code.
@@ -80,11 +91,12 @@ pub fn run(arguments: &[String], environment: &[String]) -> i32 {
             return 1;
         }
     };
+    let program = called_as(arguments);
     if global.has("version") {
-        return done(output::print(&version()));
+        return done(output::print(&version(program)));
     }
     let Some(name) = global.positional(0).filter(|_| !global.has("help")) else {
-        return done(output::print(command::HELP));
+        return done(output::print(&command::overview(program)));
     };
     let log = Log::new(global.value("log"), global.value("log-format"), global.has("debug"));
     let default_root = || {
@@ -93,6 +105,7 @@ pub fn run(arguments: &[String], environment: &[String]) -> i32 {
             .map_or_else(|| "/run/tare-oci".to_string(), |directory| format!("{directory}/tare-oci"))
     };
     let context = Context {
+        program,
         root_is_given: global.value("root").is_some(),
         root: global.value("root").map_or_else(default_root, ToString::to_string),
         systemd_cgroup: global.has("systemd-cgroup"),
@@ -102,9 +115,13 @@ pub fn run(arguments: &[String], environment: &[String]) -> i32 {
     context.log.debug(&format!("command {name}, states in {}", context.root));
     match command::run(&context, name, &global.rest(1)) {
         Ok(code) => code,
-        Err(Failure { text, code }) => {
+        Err(Failure { text, code, bare }) => {
             context.log.error(&text);
-            complain(&text);
+            if bare {
+                output::error(&(text + "\n"));
+            } else {
+                output::error(&format!("{program}: {text}\n"));
+            }
             code
         }
     }
@@ -114,6 +131,9 @@ fn done(result: tare_sys::Result<()>) -> i32 {
     i32::from(result.is_err())
 }
 
-fn version() -> String {
-    format!("tare-oci version {}\nspec: {}\n", env!("CARGO_PKG_VERSION"), tare_types::spec::VERSION)
+/// The commit is that of the build, where whoever builds has told it.
+fn version(program: &str) -> String {
+    let commit = option_env!("TARE_COMMIT").unwrap_or("unknown");
+    let (own, spec) = (env!("CARGO_PKG_VERSION"), tare_types::spec::VERSION);
+    format!("{program} version {own}\ncommit: {commit}\nspec: {spec}\n")
 }

@@ -74,6 +74,9 @@ pub(crate) fn release(fd: impl AsFd) -> Result<()> {
         .map_err(|error| Error::system("release the first process", error))
 }
 
+/// What runc says before the reason of a failure in the child.
+const INIT: &str = "error during container init: ";
+
 /// The message for a failed operation. `operation` is what the caller was about.
 pub(crate) fn failure(operation: &'static str, ops: &[Op<'_>], name: &str, report: Report) -> Error {
     let errno = Errno::from_raw_os_error(report.code.clamp(1, 4095));
@@ -94,11 +97,12 @@ pub(crate) fn failure(operation: &'static str, ops: &[Op<'_>], name: &str, repor
                 "filesystem {:?} must be mounted on ordinary directory",
                 destination.trim_start_matches('/')
             );
-            return Error::new(ErrorKind::InvalidArgument, operation, describe(&Op::Mount(mount)), text);
+            let object = format!("{INIT}{}", describe(&Op::Mount(mount)));
+            return Error::new(ErrorKind::InvalidArgument, operation, object, text);
         }
         _ => {}
     }
-    let object = op.map(describe).unwrap_or_default();
+    let object = op.map(|op| format!("{INIT}{}", describe(op))).unwrap_or_default();
     Error::new(kind(errno), operation, object, format!("{}: {words}", report.call.name()))
 }
 

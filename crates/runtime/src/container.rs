@@ -196,7 +196,10 @@ impl Container {
             Err(error) if error.kind() == ErrorKind::FailedPrecondition => return Err(not_running()),
             first => first?,
         };
-        let sent = tare_sys::process::send_signal(first.as_fd(), signal);
+        // Before its program runs the first process handles nothing, and the kernel spares the first of a pid namespace
+        // every signal without a handler: what would end its program ends it.
+        let waits = ends_by_default(signal) && self.status()? == ContainerStatus::Created;
+        let sent = tare_sys::process::send_signal(first.as_fd(), if waits { 9 } else { signal });
         match sent {
             Err(error) if error.errno() == Errno::SRCH => Err(not_running()),
             sent => sent.during("kill"),
@@ -342,6 +345,11 @@ impl Container {
             _ => Err(gone()),
         }
     }
+}
+
+/// Whether a signal ends a process that has no handler for it (signal(7)).
+fn ends_by_default(signal: i32) -> bool {
+    !matches!(signal, 0 | 17..=23 | 28)
 }
 
 fn not_running() -> Error {

@@ -6,6 +6,7 @@ use crate::{
     cgroup::{Cgroup, CgroupOptions, Entrance},
     child::{self, Pipe},
     hooks::{self, HookStrings},
+    interfaces,
     plan::{Kind, Plan, c_string},
     prepare::Prepared,
     process::{GatePipes, Streams},
@@ -214,6 +215,9 @@ impl Launch<'_> {
         if let Some(maps) = &maps {
             userns::write_maps(spawned.pid, &plan.namespaces.mapping)?;
             child::release(&maps.write)?;
+        }
+        if !plan.interfaces.is_empty() {
+            interfaces::move_all(&plan.interfaces, spawned.pid, self.prepared)?;
         }
         let state = self.state_file(spawned.pid)?;
         self.dir.store_new(&state)?;

@@ -26,6 +26,7 @@ mod create;
 mod error;
 mod exec;
 mod hooks;
+mod interfaces;
 mod plan;
 mod prepare;
 mod process;

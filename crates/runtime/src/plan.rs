@@ -8,6 +8,7 @@ mod device;
 mod memory;
 mod mount;
 mod namespace;
+mod network;
 mod options;
 mod process;
 mod sysctl;
@@ -15,6 +16,8 @@ mod sysctl;
 pub(crate) use device::{DevicePlan, LinkPlan};
 pub(crate) use mount::{BindPlan, MountKind, MountPlan};
 pub(crate) use namespace::{Kind, Namespaces, UserMapping, lines};
+pub(crate) use network::DeviceMove;
+pub(crate) use options::{Attributes, LOCKABLE};
 pub(crate) use process::{ProcessPlan, SeccompPlan};
 
 use crate::{Error, Result};
@@ -44,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) sysctl: Vec<(CString, Vec<u8>)>,
     pub(crate) hostname: Vec<u8>,
     pub(crate) domainname: Vec<u8>,
+    /// Interfaces of the runtime's network namespace that the container gets.
+    pub(crate) interfaces: Vec<DeviceMove>,
     pub(crate) hooks: Hooks,
     pub(crate) cgroups_path: String,
     pub(crate) resources: LinuxResources,
@@ -87,6 +92,7 @@ impl Plan {
             sysctl: sysctl::plan(&linux.sysctl, &namespaces)?,
             hostname: spec.hostname.clone().into_bytes(),
             domainname: spec.domainname.clone().into_bytes(),
+            interfaces: network::plan(&linux.net_devices, &namespaces)?,
             hooks: checked_hooks(spec.hooks.clone().unwrap_or_default())?,
             cgroups_path: linux.cgroups_path.clone(),
             resources: linux.resources.clone().unwrap_or_default(),
@@ -206,9 +212,6 @@ fn is_bound_dev(destination: &str, options: &[String]) -> bool {
 fn refuse_unsupported(linux: &Linux) -> Result<()> {
     if linux.intel_rdt.is_some() {
         return Err(Error::unimplemented("linux.intelRdt"));
-    }
-    if !linux.net_devices.is_empty() {
-        return Err(Error::unimplemented("linux.netDevices"));
     }
     Ok(())
 }

@@ -6,7 +6,9 @@
 use crate::{
     During, Error, Result,
     cgroup::{Cgroup, Entrance},
-    plan::{BindPlan, DevicePlan, Kind, MountKind, MountPlan, Plan, UserMapping, lines},
+    plan::{
+        Attributes, BindPlan, DevicePlan, Kind, LOCKABLE, MountKind, MountPlan, Plan, UserMapping, lines,
+    },
     userns,
 };
 use alloc::{
@@ -26,6 +28,8 @@ use tare_sys::{
 };
 
 const SLAVE: u64 = 1 << 19;
+/// runc's words: its child makes the mounts.
+const MOUNTING: &str = "unable to start container process: error during container init: error mounting";
 /// No set-user-ID, no devices, no programs.
 pub(crate) const CGROUP_ATTRIBUTES: u64 = 0x2 | 0x4 | 0x8;
 const REC: u32 = 1 << 14;
@@ -126,7 +130,7 @@ fn prepare_mount(
         MountKind::Filesystem(_) | MountKind::Remount(_) => Ok(PreparedMount::None),
         MountKind::Bind(bind) => {
             prepare_bind(bind, mount.propagation, plan, user).map_err(|error| match error.errno() {
-                Some(_) => Error::new(error.kind(), "error mounting", mount.name(), error.to_string()),
+                Some(_) => Error::new(error.kind(), MOUNTING, mount.name(), error.to_string()),
                 None => error,
             })
         }
@@ -153,8 +157,9 @@ fn prepare_bind(
         let attr = attr(bind.recursive_attributes.set, bind.recursive_attributes.clear);
         set_attributes(&tree, true, &attr).during("")?;
     }
-    if !bind.attributes.is_empty() {
-        set_attributes(&tree, false, &attr(bind.attributes.set, bind.attributes.clear)).during("")?;
+    let wanted = if plan.namespaces.has(Kind::User) { within(&tree, bind)? } else { bind.attributes };
+    if !wanted.is_empty() {
+        set_attributes(&tree, false, &attr(wanted.set, wanted.clear)).during("")?;
     }
     match (&bind.idmap, user) {
         (Some((recursive, uids, _)), Some(user)) if uids.is_empty() => {
@@ -170,6 +175,28 @@ fn prepare_bind(
         (None, _) => {}
     }
     Ok(PreparedMount::Tree(tree, kind))
+}
+
+/// The attributes for a user namespace: it gets no mount that allows more than the source does. The kernel has this
+/// rule for mounts that such a namespace makes itself (mount_namespaces(7)); this one is made for it.
+fn within(tree: &OwnedFd, bind: &BindPlan) -> Result<Attributes> {
+    use rustix::fs::StatVfsMountFlags as Flags;
+    let system = |call, errno| Error::system("", tare_sys::Error::new(call, bind.source.as_str(), errno));
+    if bind.attributes.is_empty() {
+        return Ok(bind.attributes);
+    }
+    let flags = rustix::fs::fstatvfs(tree).map_err(|errno| system("fstatvfs", errno))?.f_flag;
+    // The first four flags have the values that MOUNT_ATTR_* have.
+    let times = match (flags.contains(Flags::NOATIME), flags.contains(Flags::RELATIME)) {
+        (true, _) => 0x10,
+        (false, true) => 0,
+        (false, false) => 0x20,
+    };
+    let directories = if flags.contains(Flags::NODIRATIME) { 0x80 } else { 0 };
+    let source = (flags.bits() & LOCKABLE) | times | directories;
+    bind.attributes
+        .within(source, bind.explicit)
+        .ok_or_else(|| system("mount_setattr", tare_sys::Errno::PERM))
 }
 
 fn attr(set: u64, clear: u64) -> MountAttr {

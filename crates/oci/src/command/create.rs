@@ -39,7 +39,8 @@ pub(crate) fn create(context: &Context<'_>, arguments: &Arguments) -> Outcome {
     let io = job.detached_io(true)?;
     let created =
         job.create(io.as_ref().map_or(Io::Inherit, |socket| Io::ConsoleSocket(socket.as_fd())), Gate::Fifo);
-    let (mut container, process) = created.map_err(|failure| failure.prefixed("tare-oci create failed"))?;
+    let (mut container, process) =
+        created.map_err(|failure| failure.prefixed(&format!("{} create failed", context.program)))?;
     job.announce(&mut container, &process)?;
     Ok(0)
 }
@@ -48,7 +49,7 @@ pub(crate) fn run(context: &Context<'_>, arguments: &Arguments) -> Outcome {
     arguments.expect("run", 1, 1)?;
     let job = Job::new(context, arguments, "run")?;
     let done = if arguments.has("detach") { run_detached(&job) } else { run_foreground(&job) };
-    done.map_err(|failure| failure.prefixed("tare-oci run failed"))
+    done.map_err(|failure| failure.prefixed(&format!("{} run failed", context.program)))
 }
 
 fn run_detached(job: &Job<'_>) -> Outcome {
@@ -83,6 +84,7 @@ fn run_foreground(job: &Job<'_>) -> Outcome {
 
 /// What `create` and `run` have in common.
 struct Job<'a> {
+    context: &'a Context<'a>,
     arguments: &'a Arguments,
     runtime: Runtime,
     id: &'a str,
@@ -92,7 +94,7 @@ struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    fn new(context: &Context<'_>, arguments: &'a Arguments, name: &str) -> Result<Self, Failure> {
+    fn new(context: &'a Context<'a>, arguments: &'a Arguments, name: &str) -> Result<Self, Failure> {
         let id = id(name, arguments)?;
         foreground::prepare_process()?;
         let bundle = bundle::absolute(arguments.value("bundle").unwrap_or("."))?;
@@ -106,11 +108,14 @@ impl<'a> Job<'a> {
             process.env.push(format!("LISTEN_FDS={count}"));
             process.env.push("LISTEN_PID=1".into());
         }
-        Ok(Self { arguments, runtime: context.runtime(), id, bundle, spec, keep_fds })
+        Ok(Self { context, arguments, runtime: context.runtime(), id, bundle, spec, keep_fds })
     }
 
     fn create(&self, io: Io<'_>, gate: Gate) -> Result<(Container, Process), Failure> {
-        Ok(self.runtime.create(&CreateOptions {
+        // What is done has runc's words, for whoever looks for them in the log.
+        let log = &self.context.log;
+        log.debug("nsexec container setup: cloning the first process into its namespaces");
+        let created = self.runtime.create(&CreateOptions {
             id: self.id,
             bundle: &self.bundle,
             spec: &self.spec,
@@ -119,19 +124,23 @@ impl<'a> Job<'a> {
             keep_fds: self.keep_fds,
             no_pivot: self.arguments.has("no-pivot"),
             no_new_keyring: self.arguments.has("no-new-keyring"),
-        })?)
+        })?;
+        log.debug(&format!("child process in init(): {} is set up and waits", created.1.pid));
+        Ok(created)
     }
 
     /// Checks that terminal, socket and detaching fit together; connects to the console socket.
     fn detached_io(&self, detached: bool) -> Result<Option<OwnedFd>, Failure> {
         let terminal = self.spec.process.as_ref().is_some_and(|process| process.terminal);
         let socket = self.arguments.value("console-socket").filter(|path| !path.is_empty());
+        let program = self.context.program;
         match (detached && terminal, socket) {
             (true, None) => {
-                Err("cannot allocate tty if tare-oci will detach without setting console socket".into())
+                Err(format!("cannot allocate tty if {program} will detach without setting console socket")
+                    .into())
             }
             (false, Some(_)) => {
-                Err("cannot use console socket if tare-oci will not detach or allocate tty".into())
+                Err(format!("cannot use console socket if {program} will not detach or allocate tty").into())
             }
             (true, Some(path)) => Ok(Some(tare_sys::socket::connect(path)?)),
             (false, None) => Ok(None),
@@ -150,8 +159,17 @@ impl<'a> Job<'a> {
     fn start(&self, container: &mut Container, process: &Process) -> Result<(), Failure> {
         container.start().map_err(|error| {
             self.take_back(container, process);
-            Failure::from(error)
-        })
+            let failure = Failure::from(error);
+            // The words of execve(2) itself are a shell's: nothing before them, as in runc.
+            match failure.text.strip_prefix("unable to start container process: ") {
+                Some(reason) if reason.starts_with("exec /") => {
+                    Failure { text: reason.into(), code: 1, bare: true }
+                }
+                _ => failure,
+            }
+        })?;
+        self.context.log.debug("init: closing the pipe to signal completion: the program runs");
+        Ok(())
     }
 
     fn take_back(&self, container: &mut Container, process: &Process) {

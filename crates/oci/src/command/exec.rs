@@ -63,12 +63,18 @@ fn execute(context: &Context<'_>, arguments: &Arguments) -> Outcome {
     tell_ambient(context, &process);
     let detach = arguments.has("detach");
     let socket = arguments.value("console-socket").filter(|path| !path.is_empty());
+    let program = context.program;
     let socket = match (detach && process.terminal, socket) {
         (true, None) => {
-            return Err("cannot allocate tty if tare-oci will detach without setting console socket".into());
+            return Err(format!(
+                "cannot allocate tty if {program} will detach without setting console socket"
+            )
+            .into());
         }
         (false, Some(_)) => {
-            return Err("cannot use console socket if tare-oci will not detach or allocate tty".into());
+            return Err(
+                format!("cannot use console socket if {program} will not detach or allocate tty").into()
+            );
         }
         (_, socket) => socket.map(tare_sys::socket::connect).transpose()?,
     };
@@ -78,6 +84,8 @@ fn execute(context: &Context<'_>, arguments: &Arguments) -> Outcome {
         None if process.terminal => Io::Console,
         None => Io::Inherit,
     };
+    // What is done has runc's words, for whoever looks for them in the log.
+    context.log.debug("nsexec container setup: cloning a process that joins");
     let mut started = container.exec(&ExecOptions {
         process: &process,
         io,
@@ -85,6 +93,7 @@ fn execute(context: &Context<'_>, arguments: &Arguments) -> Outcome {
         cgroup: arguments.values("cgroup").map(ToString::to_string).collect(),
         ignore_paused: arguments.has("ignore-paused"),
     })?;
+    context.log.debug(&format!("child process in init(): {}; setns_init: about to exec, done", started.pid));
     if let Some(path) = arguments.value("pid-file") {
         bundle::write_pid_file(path, started.pid).inspect_err(|_| {
             // Nobody could be told about the process.

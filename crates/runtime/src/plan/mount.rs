@@ -42,6 +42,8 @@ pub(crate) struct BindPlan {
     pub(crate) source: String,
     pub(crate) recursive: bool,
     pub(crate) attributes: Attributes,
+    /// Those of them that words asked for.
+    pub(crate) explicit: Attributes,
     /// For the mount and all below it.
     pub(crate) recursive_attributes: Attributes,
     /// Whether for all below, user ids, group ids; without ids the map is that of the container's user namespace.
@@ -113,7 +115,8 @@ fn bind(mount: &Mount, options: &Options, bundle: &str, has_user: bool) -> Resul
     Ok(BindPlan {
         source: super::absolute(bundle, &mount.source),
         recursive: options.bind.unwrap_or(true),
-        attributes: options.attributes,
+        attributes: options.of_bind(),
+        explicit: options.attributes,
         recursive_attributes: options.recursive,
         idmap,
     })

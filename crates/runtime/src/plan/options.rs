@@ -14,6 +14,9 @@ const NOATIME: u64 = 0x10;
 const STRICTATIME: u64 = 0x20;
 const NODIRATIME: u64 = 0x80;
 const NOSYMFOLLOW: u64 = 0x20_0000;
+/// Those that a mount namespace of a user namespace may not clear of a mount that it was given.
+pub(crate) const LOCKABLE: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
+const PLAIN: u64 = LOCKABLE | NOSYMFOLLOW;
 
 const UNBINDABLE: u64 = 1 << 17;
 const PRIVATE: u64 = 1 << 18;
@@ -42,6 +45,15 @@ impl Attributes {
         self == Self::default()
     }
 
+    /// What may be applied to a mount with these attributes on behalf of a user namespace: a clearing that no word asked
+    /// for is left out. `None` if what was asked for would weaken the mount.
+    pub(crate) fn within(self, source: u64, explicit: Self) -> Option<Self> {
+        let times = ATIME | NODIRATIME;
+        let weakens = explicit.clear & source & LOCKABLE != 0;
+        let retimes = self.clear & ATIME != 0 && self.set & times != source & times;
+        (!weakens && !retimes).then_some(Self { set: self.set, clear: self.clear & !(source & LOCKABLE) })
+    }
+
     pub(crate) fn is_readonly(self) -> bool {
         self.set & RDONLY != 0
     }
@@ -58,6 +70,10 @@ pub(crate) struct Options {
     pub(crate) bind: Option<bool>,
     pub(crate) remount: bool,
     pub(crate) attributes: Attributes,
+    /// Some word was about the attributes of the mount, if only to clear one.
+    pub(crate) names_attributes: bool,
+    /// Some word chose how access times are kept.
+    pub(crate) names_times: bool,
     /// For the mount and all below it (`rro`, `rnosuid`).
     pub(crate) recursive: Attributes,
     /// `MS_*` and whether for all below.
@@ -80,6 +96,8 @@ impl Options {
 
     fn add(&mut self, word: &str) {
         if let Some(change) = attribute(word) {
+            self.names_attributes = true;
+            self.names_times |= matches!(word, "noatime" | "strictatime" | "relatime" | "nodiratime");
             self.attributes.apply(change);
         } else if let Some(change) = word.strip_prefix('r').and_then(attribute) {
             self.recursive.apply(change);
@@ -88,6 +106,18 @@ impl Options {
         } else {
             self.add_other(word);
         }
+    }
+
+    /// What a bind mount changes of its source's attributes (runc's rule): nothing if no word is about them; else those
+    /// that are not named are cleared. How access times are kept changes only by a word that chooses it.
+    pub(crate) fn of_bind(&self) -> Attributes {
+        if !self.names_attributes {
+            return Attributes::default();
+        }
+        let times = if self.names_times { ATIME | NODIRATIME } else { 0 };
+        let set = self.attributes.set & (PLAIN | times);
+        // The field of access times is cleared as a whole, also to set it.
+        Attributes { set, clear: (PLAIN | times) & !(set & !ATIME) }
     }
 
     fn add_other(&mut self, word: &str) {
@@ -100,7 +130,8 @@ impl Options {
             "ridmap" => self.idmap = Some(true),
             // The default of its kind, or without meaning for the kernel.
             "" | "defaults" | "async" | "nomand" | "nolazytime" | "loud" | "noiversion" => {}
-            "silent" | "norelatime" | "nostrictatime" | "rnorelatime" | "rnostrictatime" => {}
+            "silent" | "rnorelatime" | "rnostrictatime" => {}
+            "norelatime" | "nostrictatime" => self.names_attributes = true,
             word => {
                 let (key, value) =
                     word.split_once('=').map_or((word, None), |(key, value)| (key, Some(value)));
@@ -165,6 +196,29 @@ mod tests {
         assert_eq!(options.propagation, Some((PRIVATE as u32, true)));
         let data = [("size".to_string(), Some("64k".to_string())), ("newinstance".to_string(), None)];
         assert_eq!(options.data, data);
+    }
+
+    #[test]
+    fn a_bind_mount_keeps_or_replaces_attributes() {
+        assert!(parse(&["rbind", "rprivate"]).of_bind().is_empty());
+        assert_eq!(parse(&["bind", "ro"]).of_bind(), Attributes { set: RDONLY, clear: PLAIN & !RDONLY });
+        assert_eq!(parse(&["bind", "dev", "atime"]).of_bind(), Attributes { set: 0, clear: PLAIN });
+        let strict = parse(&["bind", "strictatime"]).of_bind();
+        assert_eq!(strict, Attributes { set: STRICTATIME, clear: PLAIN | ATIME | NODIRATIME });
+        assert_eq!(parse(&["bind", "nodiratime"]).of_bind().clear & (ATIME | NODIRATIME), ATIME);
+    }
+
+    #[test]
+    fn a_user_namespace_weakens_no_mount() {
+        let within = |words: &[&str], source| {
+            let options = parse(words);
+            options.of_bind().within(source, options.attributes)
+        };
+        assert_eq!(within(&["bind", "rw"], RDONLY | STRICTATIME), None);
+        assert_eq!(within(&["bind", "nodev"], RDONLY).unwrap().clear & LOCKABLE, NOSUID | NOEXEC);
+        assert_eq!(within(&["bind", "strictatime"], NOATIME), None);
+        assert!(within(&["bind", "strictatime"], STRICTATIME).is_some());
+        assert!(within(&["bind", "atime"], NOATIME).is_some());
     }
 
     #[test]

@@ -53,6 +53,7 @@ fn what_cannot_work_is_refused() {
         (r#"{"mounts": [{"destination": "/a", "options": ["bind"]}]}"#, "source"),
         (r#"{"hooks": {"poststop": [{"path": "true"}]}}"#, "absolute"),
         (r#"{"hooks": {"poststop": [{"path": "/bin/true", "timeout": 0}]}}"#, "timeout"),
+        (r#"{"linux": {"netDevices": {"eth0": {}}}}"#, "network namespace"),
         (r#"{"linux": {"seccomp": {"defaultAction": "SCMP_ACT_NOPE"}}}"#, "SCMP_ACT_NOPE"),
     ] {
         let error = Plan::new(&spec(patch), "/b").map(drop).unwrap_err();
@@ -66,11 +67,34 @@ fn what_would_be_ignored_is_refused_by_name() {
     for (patch, name) in [
         (r#"{"process": {"selinuxLabel": "system_u:system_r:container_t:s0"}}"#, "process.selinuxLabel"),
         (r#"{"linux": {"intelRdt": {}}}"#, "linux.intelRdt"),
-        (r#"{"linux": {"netDevices": {"eth0": {}}}}"#, "linux.netDevices"),
     ] {
         let error = Plan::new(&spec(patch), "/b").map(drop).unwrap_err();
         assert!(error.to_string().contains(name), "{patch}: {error}");
         assert_eq!(error.kind(), tare_types::ErrorKind::Unimplemented, "{patch}");
+    }
+}
+
+#[test]
+fn interfaces_have_names_that_the_kernel_takes() {
+    let plan = |devices: &str| {
+        let namespaces = r#""namespaces": [{"type": "mount"}, {"type": "network"}]"#;
+        let patch = alloc::format!(r#"{{"linux": {{{namespaces}, "netDevices": {devices}}}}}"#);
+        Plan::new(&spec(&patch), "/b")
+    };
+    let moves = plan(r#"{"eth0": {"name": "net1"}, "eth1": {}}"#).unwrap().interfaces;
+    let moves: Vec<_> = moves.iter().map(|one| (one.name.as_str(), one.target.as_str())).collect();
+    assert_eq!(moves, [("eth0", "net1"), ("eth1", "eth1")]);
+    for bad in [
+        r#"{"": {}}"#,
+        r#"{".": {}}"#,
+        r#"{"..": {}}"#,
+        r#"{"a/b": {}}"#,
+        r#"{"a:b": {}}"#,
+        r#"{"a b": {}}"#,
+        r#"{"eth0": {"name": "0123456789abcdef"}}"#,
+        r#"{"eth0": {"name": "same"}, "eth1": {"name": "same"}}"#,
+    ] {
+        assert_eq!(plan(bad).unwrap_err().kind(), tare_types::ErrorKind::InvalidArgument, "{bad}");
     }
 }
 

@@ -1,5 +1,9 @@
 //! rtnetlink(7): links, addresses, routes. Requests are added to a [`Batch`], listings are read from a [`Socket`].
 
+mod transfer;
+
+pub use transfer::{LinkAddress, add_link_address, lasting_addresses, move_link, set_down};
+
 use super::{Attribute, Attributes, Batch, Error, Message, Socket, Writer, flags};
 use alloc::{string::String, string::ToString, vec::Vec};
 use core::net::{IpAddr, Ipv4Addr};
