@@ -3,5 +3,6 @@
 
 mod bundle;
 mod command;
+mod conduct;
 mod sealed;
 mod smoke;
