@@ -122,6 +122,8 @@ impl Engine {
         let schedule = crate::images::run_schedule(engine.downgrade(), engine.inner.stop.clone());
         engine.inner.tracker.spawn(schedule);
         engine.prepare_networks();
+        // What a daemon before this one did not come to.
+        engine.stores().snapshotters.values().for_each(|one| crate::images::sync_later(&engine, one));
         Ok(engine)
     }
 

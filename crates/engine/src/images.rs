@@ -27,6 +27,7 @@ pub use commit::{CommitRequest, ImportRequest};
 pub use load::Loaded;
 pub(crate) use load::remove_scratch;
 
+pub(crate) use finish::sync_later;
 pub(crate) use gc::run_schedule;
 pub(crate) use plan::remove_leftovers;
 pub(crate) use state::ImageState;

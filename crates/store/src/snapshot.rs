@@ -10,6 +10,7 @@
 //!
 //! Not here: mounting. Mounts are data for whoever starts the container.
 
+mod deferred;
 mod directories;
 mod native;
 mod overlay;
@@ -120,7 +121,15 @@ pub trait Snapshotter: Send + Sync + Debug {
     /// its parent left open ([`crate::layer::Applied::settle`]).
     fn lower_dirs(&self, namespace: &Namespace, parent: &SnapshotKey) -> Result<Vec<OwnedFd>>;
 
-    /// The directory that holds everything: its file system is synced before names of new snapshots appear.
+    /// Makes the files of snapshots durable that were committed with [`CommitOptions::deferred`], and says so in their
+    /// rows: one `syncfs`, one durable commit, and neither when there are none. Returns how many there were.
+    ///
+    /// After a failure they stay marked: nothing can stand on them until it succeeds.
+    fn sync_deferred(&self) -> Result<usize> {
+        deferred::sync(self.metadata(), self.name(), self.root())
+    }
+
+    /// The directory that holds everything.
     fn root(&self) -> BorrowedFd<'_> {
         self.directories().root()
     }
@@ -148,7 +157,7 @@ pub trait Snapshotter: Send + Sync + Debug {
         self.mounts(request.namespace, request.key)
     }
 
-    /// Syncs, then commits in a durable transaction of its own.
+    /// Syncs, then commits in a durable transaction of its own; [`CommitOptions::deferred`] is not for this.
     fn commit(
         &self,
         namespace: &Namespace,
@@ -161,7 +170,11 @@ pub trait Snapshotter: Send + Sync + Debug {
             // Counted here, outside the transaction.
             options.usage = Some(self.usage(namespace, key)?);
         }
-        crate::sync::sync_filesystems([self.root()])?;
+        options.deferred = false;
+        // What it stands on must not be less durable than itself.
+        if self.sync_deferred()? == 0 {
+            crate::sync::sync_filesystems([self.root()])?;
+        }
         self.metadata().update(|tx| self.commit_in(tx, namespace, name, key, &options))
     }
 

@@ -130,6 +130,7 @@ impl wire::snapshots_server::Snapshots for Door {
             parent: optional_key(&request.parent)?,
             usage: None,
             lease,
+            deferred: false,
             now: convert::now(),
         };
         let place = namespace.clone();

@@ -127,7 +127,7 @@ pub(super) fn store_as_is(
         wanted.push((layer.descriptor.digest.clone(), [label].into()));
         sealed.extend(layer.sealed);
     }
-    engine.stores().content.publish(&mut sealed, &[])?;
+    engine.stores().content.publish(&mut sealed)?;
     record(engine, namespace, &sealed, &wanted, &target, names)?;
     Ok(id)
 }

@@ -1,4 +1,5 @@
-//! The end of a pull: everything synced, then one transaction with blobs, snapshots and the name.
+//! The end of a pull: blobs synced, then one transaction with blobs, snapshots and the name. The files of the snapshots
+//! are synced afterwards.
 
 use super::{
     documents::Documents,
@@ -49,7 +50,7 @@ pub(super) fn commit(
         sealed.extend(seal_document(engine, &request.namespace, &descriptor, &bytes)?);
         wanted.push((descriptor.digest, labels));
     }
-    stores.content.publish(&mut sealed, &[plan.snapshotter.as_ref()])?;
+    stores.content.publish(&mut sealed)?;
     let now = now();
     let changed = stores.metadata.update(|tx| {
         for (digest, labels) in &wanted {
@@ -68,6 +69,7 @@ pub(super) fn commit(
         tx.remove_lease(&request.namespace, &plan.lease)?;
         Ok(changed)
     })?;
+    sync_later(engine, &plan.snapshotter);
     engine.image_state().forget();
     if let Some(body) = changed {
         engine.events().publish(&request.namespace, now, body, Arc::default());
@@ -84,7 +86,6 @@ pub(super) fn commit_snapshots_only(
 ) -> Result<()> {
     check_diff_ids("", plan, &done)?;
     settle(plan, &mut done)?;
-    engine.stores().content.publish(&mut [], &[plan.snapshotter.as_ref()])?;
     let now = now();
     engine.stores().metadata.update(|tx| {
         for (digest, labels) in wanted {
@@ -93,6 +94,7 @@ pub(super) fn commit_snapshots_only(
         commit_snapshots(tx, plan, &done, now)?;
         tx.remove_lease(&plan.namespace, &plan.lease).map(|_| ())
     })?;
+    sync_later(engine, &plan.snapshotter);
     Ok(())
 }
 
@@ -166,8 +168,22 @@ fn options(plan: &Plan, index: usize, applied: &Applied, rebase: bool, now: Time
         parent: plan.parent_of(index).filter(|_| rebase).cloned(),
         usage: Some(applied.usage),
         lease: Some(plan.lease.clone()),
+        // The layers are in the content store: what a power cut takes is unpacked again.
+        deferred: true,
         now,
     }
+}
+
+/// Syncs in the background what was committed without it. Who needs it synced before does that for himself
+/// ([`tare_store::Snapshotter::stage`]).
+pub(crate) fn sync_later(engine: &Engine, snapshotter: &Arc<dyn Snapshotter>) {
+    let snapshotter = snapshotter.clone();
+    engine.spawn(async move {
+        let work = blocking("sync layers", move || Ok(snapshotter.sync_deferred()?));
+        if let Err(error) = work.await {
+            tracing::warn!(%error, "layers are not synced; nothing can be started from them until they are");
+        }
+    });
 }
 
 fn commit_snapshots(tx: &WriteTx, plan: &Plan, done: &[LayerDone], now: Timestamp) -> tare_store::Result<()> {

@@ -23,7 +23,6 @@ const ALGORITHMS: [&str; 2] = ["sha256", "sha512"];
 #[derive(Debug)]
 pub(super) struct Files {
     root: PathBuf,
-    top: OwnedFd,
     blobs: [OwnedFd; 2],
     ingests: OwnedFd,
     trash: OwnedFd,
@@ -43,17 +42,12 @@ impl Files {
         };
         Ok(Arc::new(Self {
             root: root.to_path_buf(),
-            top: below("")?,
             blobs: [below("blobs/sha256")?, below("blobs/sha512")?],
             ingests: below("ingest")?,
             trash: below("trash")?,
             open: Mutex::new(HashSet::new()),
             unrecorded: Mutex::new(HashMap::new()),
         }))
-    }
-
-    pub(super) fn top(&self) -> &OwnedFd {
-        &self.top
     }
 
     fn blobs(&self, digest: &Digest) -> &OwnedFd {
@@ -209,10 +203,19 @@ impl Files {
         remove_tree(self.ingests.as_fd(), &ingest.lock.name)
     }
 
-    pub(super) fn sync_blob(&self, file: &File, digest: &Digest) -> Result<()> {
-        rustix::fs::fdatasync(file)
-            .and_then(|()| rustix::fs::fsync(self.blobs(digest)))
-            .map_err(|errno| Error::io("sync content", digest, errno))
+    /// Makes blobs and their names durable.
+    pub(super) fn sync<'a>(&self, blobs: impl Iterator<Item = (&'a File, &'a Digest)>) -> Result<()> {
+        let failed = |digest: &Digest, errno| Error::io("sync content", digest, errno);
+        // One digest of each algorithm that has a new name.
+        let mut named = HashMap::new();
+        for (file, digest) in blobs {
+            rustix::fs::fdatasync(file).map_err(|errno| failed(digest, errno))?;
+            named.insert(digest.algorithm(), digest);
+        }
+        for digest in named.into_values() {
+            rustix::fs::fsync(self.blobs(digest)).map_err(|errno| failed(digest, errno))?;
+        }
+        Ok(())
     }
 
     /// A blob without a row, left by a crash between its name and its row, becomes the bytes of this ingest:

@@ -6,7 +6,7 @@ use super::{
     ingest::{content_resource, ingest_resource, modified},
     ingest_info::IngestInfo,
 };
-use crate::{Error, Filters, Labels, Metadata, Result, Snapshotter, Tables, metadata::ContentInfo};
+use crate::{Error, Filters, Labels, Metadata, Result, Tables, metadata::ContentInfo};
 use sha2::{Digest as _, Sha256};
 use std::{path::Path, sync::Arc};
 use tare_types::{Digest, Namespace, Timestamp};
@@ -184,28 +184,21 @@ impl ContentStore {
         self.files.abort_ingest(&IngestInfo::directory(namespace, reference), reference)
     }
 
-    /// Gives sealed blobs their names on disk and makes these, and everything below the snapshotters, durable:
-    /// one `syncfs` per file system for a whole pull. After it the rows may be written ([`SealedBlob::record`]),
-    /// in one transaction with snapshots and the image.
+    /// Gives sealed blobs their names on disk and makes both durable: an fdatasync each, and one fsync per directory.
+    /// After it the rows may be written ([`SealedBlob::record`]), in one transaction with snapshots and the image.
     ///
     /// # Errors
     /// Those of the file system; what has its name already stays until a row or the clean-up.
-    pub fn publish(&self, blobs: &mut [SealedBlob], snapshotters: &[&dyn Snapshotter]) -> Result<()> {
-        for blob in blobs.iter_mut().filter(|blob| !blob.published) {
-            self.files.publish(&mut blob.ingest, &blob.digest)?;
-            blob.published = true;
+    pub fn publish(&self, blobs: &mut [SealedBlob]) -> Result<()> {
+        for blob in &mut *blobs {
+            // All first: the disk gets them at once, and the journal of the file system is written once.
+            blob.ingest.start_writeback(0);
+            if !blob.published {
+                self.files.publish(&mut blob.ingest, &blob.digest)?;
+            }
         }
-        let roots = snapshotters.iter().map(|snapshotter| snapshotter.root());
-        crate::sync::sync_filesystems(
-            std::iter::once(std::os::fd::AsFd::as_fd(self.files.top())).chain(roots),
-        )
-    }
-
-    /// One blob alone: its own fdatasync and its directory's fsync, and nobody else's bytes.
-    pub(super) fn publish_one(&self, blob: &mut SealedBlob) -> Result<()> {
-        self.files.publish(&mut blob.ingest, &blob.digest)?;
-        self.files.sync_blob(&blob.ingest.file, &blob.digest)?;
-        blob.published = true;
+        self.files.sync(blobs.iter().map(|blob| (&blob.ingest.file, &blob.digest)))?;
+        blobs.iter_mut().for_each(|blob| blob.published = true);
         Ok(())
     }
 

@@ -101,7 +101,7 @@ impl Graph {
                     updated_at: NOW,
                     labels: Labels::new(),
                 };
-                let row = SnapshotRow { id: at as u64, info, usage: Usage::default() };
+                let row = SnapshotRow { id: at as u64, info, usage: Usage::default(), unsynced: None };
                 tx.put_snapshot(namespace, "overlayfs", &row)?;
             }
             for at in &self.images {

@@ -107,6 +107,10 @@ pub struct SnapshotRow {
     /// Size at commit time; zero for others.
     #[serde(default)]
     pub usage: snapshot::Usage,
+    /// Its files may be in the page cache only: the boot id (`/proc/sys/kernel/random/boot_id`) of the kernel that has
+    /// them there. Under any other kernel they are taken for lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsynced: Option<String>,
 }
 
 /// A lease: a root of garbage collection with an owner.

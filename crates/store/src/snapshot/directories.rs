@@ -35,6 +35,8 @@ pub(super) enum Placement {
 #[derive(Debug)]
 pub struct Directories {
     root: PathBuf,
+    /// Of the running kernel.
+    boot: String,
     snapshots: OwnedFd,
     trash: OwnedFd,
     next: AtomicU64,
@@ -51,6 +53,7 @@ impl Directories {
         make_private(&trash)?;
         let directories = Self {
             root: root.to_path_buf(),
+            boot: super::deferred::boot_id()?,
             snapshots: open_path(&snapshots)?,
             trash: open_path(&trash)?,
             next: AtomicU64::new(0),
@@ -59,6 +62,10 @@ impl Directories {
         let last = directories.numbers()?.into_iter().max().unwrap_or(0);
         directories.next.store(last + 1, Ordering::Relaxed);
         Ok(Arc::new(directories))
+    }
+
+    pub(super) fn boot(&self) -> &str {
+        &self.boot
     }
 
     /// Numbers in use by rows: new ones are above all of them, whatever is on disk.

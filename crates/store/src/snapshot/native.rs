@@ -1,8 +1,8 @@
 //! Snapshots as full copies: works on every file system, costs the whole size per snapshot.
 
 use super::{
-    ApplyTarget, CommitOptions, Kind, PrepareRequest, Snapshotter, Staged, directories::Directories,
-    overlay::staged, records,
+    ApplyTarget, CommitOptions, Kind, PrepareRequest, Snapshotter, Staged, deferred,
+    directories::Directories, overlay::staged, records,
 };
 use crate::{Error, Metadata, Result, Tables, WhiteoutFormat, WriteTx, copy::copy_tree};
 use std::{os::fd::OwnedFd, path::Path, sync::Arc};
@@ -22,6 +22,7 @@ impl Native {
     pub fn open(root: &Path, metadata: Arc<Metadata>) -> Result<Self> {
         let native = Self { metadata, directories: Directories::open(root)? };
         native.directories.reserve(records::used_numbers(&native.metadata, NAME)?);
+        deferred::forget_lost(&native.metadata, NAME, native.directories.boot())?;
         native.cleanup()?;
         Ok(native)
     }
@@ -39,6 +40,9 @@ impl Snapshotter for Native {
             let row =
                 row.ok_or_else(|| Error::not_found("prepare", format_args!("parent snapshot {parent}")))?;
             if row.info.kind == Kind::Committed {
+                if row.unsynced.is_some() {
+                    self.sync_deferred()?;
+                }
                 let from = self.directories.open_fs(row.id)?;
                 let to = self.directories.open_fs(directory.id())?;
                 copy_tree(&from, &to)?;
@@ -79,7 +83,7 @@ impl Snapshotter for Native {
                 return Err(Error::unimplemented("put on another parent", format_args!("snapshot {key}")));
             }
         }
-        records::commit(tx, NAME, namespace, name, key, options)
+        records::commit(tx, NAME, namespace, name, key, options, self.directories.boot())
     }
 
     fn can_rebase(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Snapshots as overlayfs layers.
 
 use super::{
-    ApplyTarget, CommitOptions, Kind, PrepareRequest, SnapshotInfo, Snapshotter, Staged,
+    ApplyTarget, CommitOptions, Kind, PrepareRequest, SnapshotInfo, Snapshotter, Staged, deferred,
     directories::{Directories, Placement},
     records,
 };
@@ -49,6 +49,7 @@ impl Overlay {
         let directories = Directories::open(root)?;
         let overlay = Self { metadata, directories, options };
         overlay.directories.reserve(records::used_numbers(&overlay.metadata, NAME)?);
+        deferred::forget_lost(&overlay.metadata, NAME, overlay.directories.boot())?;
         overlay.cleanup()?;
         Ok(overlay)
     }
@@ -106,7 +107,12 @@ impl Snapshotter for Overlay {
             // The top directory of an overlay is that of its topmost layer: who owned it below must own it here. A
             // parent that is not there is told when the row is written.
             let row = self.metadata.read()?.snapshot(request.namespace, NAME, parent)?;
-            row.map_or(Ok(()), |row| self.directories.copy_owner(row.id, directory.id()))?;
+            if let Some(row) = row {
+                if row.unsynced.is_some() {
+                    self.sync_deferred()?;
+                }
+                self.directories.copy_owner(row.id, directory.id())?;
+            }
         }
         Ok(staged(NAME, kind, request, directory))
     }
@@ -134,7 +140,7 @@ impl Snapshotter for Overlay {
         key: &SnapshotKey,
         options: &CommitOptions,
     ) -> Result<()> {
-        records::commit(tx, NAME, namespace, name, key, options)
+        records::commit(tx, NAME, namespace, name, key, options, self.directories.boot())
     }
 
     fn can_rebase(&self) -> bool {

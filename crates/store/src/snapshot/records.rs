@@ -7,7 +7,7 @@ use crate::{
     metadata::{LeaseResource, SnapshotRow, Table},
 };
 use std::{borrow::Cow, collections::HashSet};
-use tare_types::{LeaseId, Namespace, SnapshotKey, Timestamp};
+use tare_types::{ErrorKind, LeaseId, Namespace, SnapshotKey, Timestamp};
 
 impl Fields for SnapshotInfo {
     fn field(&self, path: &[&str]) -> Option<Cow<'_, str>> {
@@ -39,14 +39,14 @@ fn check_parent(
     namespace: &Namespace,
     snapshotter: &str,
     parent: &SnapshotKey,
-) -> Result<()> {
+) -> Result<SnapshotRow> {
     let row = tx.snapshot(namespace, snapshotter, parent)?;
     let row = row.ok_or_else(|| Error::not_found(operation, format_args!("parent snapshot {parent}")))?;
     if row.info.kind != Kind::Committed {
         let detail = format!("it is {}, not committed", row.info.kind.as_str());
         return Err(Error::invalid(operation, format_args!("parent snapshot {parent}"), detail));
     }
-    Ok(())
+    Ok(row)
 }
 
 pub(super) fn insert(tx: &WriteTx, staged: &Staged) -> Result<()> {
@@ -55,9 +55,19 @@ pub(super) fn insert(tx: &WriteTx, staged: &Staged) -> Result<()> {
         return Err(Error::already_exists("prepare", format_args!("snapshot {}", info.name)));
     }
     if let Some(parent) = &info.parent {
-        check_parent(tx, "prepare", namespace, snapshotter, parent)?;
+        let row = check_parent(tx, "prepare", namespace, snapshotter, parent)?;
+        if row.unsynced.is_some() {
+            // It was synced when the directories were made, so it is another one by now.
+            let detail = "it was replaced meanwhile; try again";
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "prepare",
+                format_args!("parent snapshot {parent}"),
+                detail,
+            ));
+        }
     }
-    let row = SnapshotRow { id: staged.id, info: info.clone(), usage: Usage::default() };
+    let row = SnapshotRow { id: staged.id, info: info.clone(), usage: Usage::default(), unsynced: None };
     tx.put_snapshot(namespace, snapshotter, &row)?;
     add_to_lease(tx, namespace, snapshotter, staged.lease.as_ref(), &info.name)
 }
@@ -81,6 +91,7 @@ pub(super) fn commit(
     name: &SnapshotKey,
     key: &SnapshotKey,
     options: &CommitOptions,
+    boot: &str,
 ) -> Result<()> {
     let mut row = get(tx, "commit", namespace, snapshotter, key)?;
     if row.info.kind != Kind::Active {
@@ -108,6 +119,7 @@ pub(super) fn commit(
         ..row.info
     };
     row.usage = options.usage.unwrap_or_default();
+    row.unsynced = options.deferred.then(|| boot.to_string());
     tx.put_snapshot(namespace, snapshotter, &row)?;
     add_to_lease(tx, namespace, snapshotter, options.lease.as_ref(), name)
 }
@@ -173,16 +185,22 @@ pub(super) fn chain(
     Ok(ids)
 }
 
-/// Numbers that rows of any namespace name.
-pub(super) fn used_numbers(metadata: &Metadata, snapshotter: &str) -> Result<HashSet<u64>> {
+/// Rows of all namespaces.
+pub(super) fn everywhere(metadata: &Metadata, snapshotter: &str) -> Result<Vec<(Namespace, SnapshotRow)>> {
     let tx = metadata.read()?;
-    let mut used = HashSet::new();
+    let mut all = Vec::new();
     for scope in tx.used_scopes(Table::Snapshots)? {
         let Some((namespace, name)) = scope.split_once('\0') else { continue };
         if name == snapshotter {
-            let rows = tx.snapshots(&Namespace::new(namespace)?, snapshotter)?;
-            used.extend(rows.iter().map(|row| row.id));
+            let namespace = Namespace::new(namespace)?;
+            let rows = tx.snapshots(&namespace, snapshotter)?;
+            all.extend(rows.into_iter().map(|row| (namespace.clone(), row)));
         }
     }
-    Ok(used)
+    Ok(all)
+}
+
+/// Numbers that rows of any namespace name.
+pub(super) fn used_numbers(metadata: &Metadata, snapshotter: &str) -> Result<HashSet<u64>> {
+    Ok(everywhere(metadata, snapshotter)?.into_iter().map(|(_, row)| row.id).collect())
 }

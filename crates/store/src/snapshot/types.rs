@@ -92,6 +92,9 @@ pub struct CommitOptions {
     pub usage: Option<Usage>,
     /// A lease that keeps it.
     pub lease: Option<LeaseId>,
+    /// Its files are not synced yet; [`super::Snapshotter::sync_deferred`] does it later. A power cut before that takes
+    /// the snapshot away, whole. Only for what can be made again from stored content.
+    pub deferred: bool,
     /// Now.
     pub now: Timestamp,
 }

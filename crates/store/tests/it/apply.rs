@@ -304,7 +304,7 @@ fn pipeline_stores_and_applies_in_one_pass_and_resumes() {
     assert_eq!(applied.entries, 40);
     assert_eq!(fs::metadata(store.path("second/f39")).unwrap().len(), 30_000);
     let mut blobs = [sealed];
-    store.content.publish(&mut blobs, &[&*store.overlay]).unwrap();
+    store.content.publish(&mut blobs).unwrap();
     store.metadata.update(|tx| blobs[0].record(tx, &labels(&[]), NOW)).unwrap();
     assert_eq!(store.content.reader(&namespace, &digest).unwrap().read_all(1 << 30).unwrap(), bytes);
     assert!(store.metadata.read().unwrap().content(&namespace, &digest).unwrap().is_some());

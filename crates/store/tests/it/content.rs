@@ -170,7 +170,7 @@ fn a_blob_without_a_row_is_taken_over() {
     let mut ingest = store.content.ingest(&a, &ingest_options("r")).unwrap();
     ingest.write(b"orphan").unwrap();
     let mut sealed = [ingest.seal(6, Some(&digest)).unwrap()];
-    store.content.publish(&mut sealed, &[]).unwrap();
+    store.content.publish(&mut sealed).unwrap();
     // Nobody takes it away while its row is on the way.
     let options = IngestOptions { expected: Some(&digest), ..ingest_options("other") };
     assert_eq!(store.content.ingest(&a, &options).unwrap().status().offset, 0);

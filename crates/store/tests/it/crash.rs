@@ -40,8 +40,15 @@ fn child() {
         let target = overlay.apply_target(&a, &active).unwrap();
         std::fs::write(target.path.join("file"), &bytes).unwrap();
         let mut sealed = [ingest.seal(0, None).unwrap()];
-        content.publish(&mut sealed, &[&*overlay]).unwrap();
-        let options = CommitOptions { labels: labels(&[]), parent: None, usage: None, lease: None, now: NOW };
+        content.publish(&mut sealed).unwrap();
+        let options = CommitOptions {
+            labels: labels(&[]),
+            parent: None,
+            usage: None,
+            lease: None,
+            deferred: false,
+            now: NOW,
+        };
         metadata
             .update(|tx| {
                 sealed[0].record(tx, &labels(&[]), NOW)?;

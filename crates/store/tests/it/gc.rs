@@ -51,7 +51,14 @@ fn snapshot(store: &Store, name: &str, parent: Option<&str>) {
         now: NOW,
     };
     store.overlay.prepare(&request).unwrap();
-    let options = CommitOptions { labels: labels(&[]), parent: None, usage: None, lease: None, now: NOW };
+    let options = CommitOptions {
+        labels: labels(&[]),
+        parent: None,
+        usage: None,
+        lease: None,
+        deferred: false,
+        now: NOW,
+    };
     store.overlay.commit(&a, &key(name), &active, &options).unwrap();
 }
 

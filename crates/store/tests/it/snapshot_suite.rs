@@ -65,7 +65,7 @@ impl Subject<'_> {
 }
 
 fn options() -> CommitOptions {
-    CommitOptions { labels: labels(&[]), parent: None, usage: None, lease: None, now: NOW }
+    CommitOptions { labels: labels(&[]), parent: None, usage: None, lease: None, deferred: false, now: NOW }
 }
 
 struct Mounted(PathBuf);

@@ -56,7 +56,7 @@ fn the_top_directory_belongs_to_who_owned_it_below() {
 }
 
 fn options() -> CommitOptions {
-    CommitOptions { labels: labels(&[]), parent: None, usage: None, lease: None, now: NOW }
+    CommitOptions { labels: labels(&[]), parent: None, usage: None, lease: None, deferred: false, now: NOW }
 }
 
 #[test]

@@ -53,6 +53,39 @@ fn an_image_comes_with_its_snapshots_and_labels() {
     });
 }
 
+/// The marks of layers whose files are not synced yet.
+fn unsynced(fixture: &Fixture) -> usize {
+    let tx = fixture.engine.stores().metadata.read().unwrap();
+    tx.snapshots(&namespace(), "overlayfs").unwrap().iter().filter(|row| row.unsynced.is_some()).count()
+}
+
+#[test]
+fn layers_are_synced_after_the_answer_and_made_again_when_a_power_cut_takes_them() {
+    alone(async {
+        let (registry, _made, name) = served("synced").await;
+        let fixture = Fixture::new().await;
+        let image = fixture.pull(&name).await.unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while unsynced(&fixture) > 0 {
+            assert!(std::time::Instant::now() < deadline, "the marks stay");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        // What opening the store after a power cut does: rows and files of the layers go, top first.
+        let snapshotter = fixture.engine.stores().snapshotter("overlayfs").unwrap().clone();
+        let below = tare_types::ChainId::next(None, &image.config.rootfs.diff_ids[0]);
+        for chain in [&image.chain_id, &below] {
+            let key = SnapshotKey::new(chain.to_string()).unwrap();
+            snapshotter.remove(&namespace(), &key).unwrap();
+        }
+        drop((registry, snapshotter));
+        let fixture = fixture.reopen().await;
+        let image = fixture.engine.images().get(&namespace(), &name).await.unwrap();
+        fixture.engine.images().ensure_unpacked(&namespace(), &image, None).await.unwrap();
+        assert_eq!(fixture.file(&image, 0, "etc/word").unwrap(), b"synced");
+        assert_eq!(fixture.file(&image, 1, "etc/new").unwrap(), b"synced");
+    });
+}
+
 #[test]
 fn what_is_there_is_not_fetched_again() {
     alone(async {
