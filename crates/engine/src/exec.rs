@@ -259,10 +259,7 @@ async fn start_exec(
     let (pid, attached) = match begun.await {
         Ok(begun) => begun,
         Err(error) => {
-            task.remove_exec(id);
-            // It may not even be registered there.
-            task.shim.delete(&key.id, Some(id)).await.map(drop).unwrap_or_default();
-            release_streams(task, id).await;
+            withdraw(key, task, id).await;
             return Err(error);
         }
     };
@@ -300,7 +297,7 @@ async fn start_exec(
 }
 
 /// Learns the end of an exec, from its attach stream when that tells it, and has the shim forget it.
-fn follow(
+pub(crate) fn follow(
     engine: &Engine,
     entry: &Arc<Entry>,
     task: &Arc<Task>,
@@ -337,6 +334,14 @@ fn follow(
             release_streams(&task, &id).await;
         }
     });
+}
+
+/// Has the shim forget an exec that was not let go.
+pub(crate) async fn withdraw(key: &Key, task: &Task, id: &ExecId) {
+    task.remove_exec(id);
+    // It may not even be registered there.
+    task.shim.delete(&key.id, Some(id)).await.map(drop).unwrap_or_default();
+    release_streams(task, id).await;
 }
 
 /// Forgets the fifos of an exec behind a foreign shim.

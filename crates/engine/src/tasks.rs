@@ -8,7 +8,7 @@ use crate::{
     entry::Entry,
     events::Body,
     key::Key,
-    lifecycle::{self, task::NewTask},
+    lifecycle::{self, takeup, task::NewTask},
     shim::{bundle::Facts, resolve},
     stores::blocking,
     task::Task,
@@ -169,8 +169,15 @@ impl Tasks {
                 "its id is taken",
             ));
         }
-        if let Err(error) = task.shim.exec(id, &exec, stdio, spec).await {
-            task.remove_exec(&exec);
+        let begun = async {
+            if !task.shim.native {
+                // It lists no execs: a daemon that comes back has to ask for them by name.
+                task.bundle.replace(&takeup::exec_mark(exec.as_str()), b"")?;
+            }
+            task.shim.exec(id, &exec, stdio, spec).await
+        };
+        if let Err(error) = begun.await {
+            forget(&task, &exec);
             return Err(error);
         }
         let body = Body::TaskExecAdded { id: id.to_string(), exec_id: exec.to_string() };
@@ -208,7 +215,7 @@ impl Tasks {
         if let Some(exec) = exec {
             let known = task.exec(exec).and_then(|process| process.exit());
             let exit = task.shim.delete(id, Some(exec)).await?;
-            task.remove_exec(exec);
+            forget(&task, exec);
             return Ok(known.map_or(exit, |known| ProcessExit { pid: exit.pid, ..known }));
         }
         let engine = self.engine.clone();
@@ -397,6 +404,15 @@ impl Tasks {
         let entry = self.entry(operation, ns, id)?;
         let task = entry.task().ok_or_else(|| lifecycle::task::no_task(operation, &entry.key))?;
         Ok((entry, task))
+    }
+}
+
+/// Forgets an exec, and that it was noted.
+fn forget(task: &Task, exec: &ExecId) {
+    task.remove_exec(exec);
+    if !task.shim.native {
+        // A note without an exec says nothing.
+        std::fs::remove_file(task.bundle.path().join(takeup::exec_mark(exec.as_str()))).unwrap_or_default();
     }
 }
 

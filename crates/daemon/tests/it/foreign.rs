@@ -1,19 +1,27 @@
 //! Go's shim and runc, driven by tared: an unchanged second runtime.
 
-use crate::{containerd::start, host::wait_for};
-use std::{path::Path, process::Stdio};
+use crate::{
+    containerd::start,
+    host::{Host, wait_for},
+    network::fetch,
+};
+use std::{fs, io::Write, path::Path, process::Stdio};
 use tare_testkit::skip;
 
 /// The shim of the package containerd.
 const SHIM: &str = "/usr/bin/containerd-shim-runc-v2";
 
-#[test]
-fn gos_shim_runs_containers_and_is_found_again_after_the_daemon_died() {
+fn is_here() -> bool {
     let needs = [
         (Path::new(SHIM).is_file(), "containerd-shim-runc-v2"),
         (Path::new("/usr/sbin/runc").is_file(), "runc"),
     ];
-    if !skip::needs(&needs) {
+    skip::needs(&needs)
+}
+
+#[test]
+fn gos_shim_runs_containers_and_is_found_again_after_the_daemon_died() {
+    if !is_here() {
         return;
     }
     let Some(mut host) = start() else { return };
@@ -56,5 +64,91 @@ fn gos_shim_runs_containers_and_is_found_again_after_the_daemon_died() {
     for topic in ["/tasks/create", "/tasks/start", "/tasks/exec-added", "/tasks/paused", "/tasks/resumed"] {
         assert!(seen.contains(topic), "{topic} in {seen}");
     }
+    wait_for("clean-up", || host.leftovers().is_empty().then_some(()));
+}
+
+/// Starts an exec whose output is attached, or not.
+fn begin(host: &Host, container: &str, script: &str, attached: bool) -> String {
+    let before = host.field(container, "{{.ExecIDs}}");
+    let mut options = vec!["exec"];
+    if !attached {
+        options.push("-d");
+    }
+    let command = [&options[..], &[container, "sh", "-c", script]].concat();
+    let mut child = host.command(&command).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    if !attached {
+        child.wait().unwrap();
+    }
+    wait_for("the exec", || {
+        let now = host.field(container, "{{.ExecIDs}}");
+        let new = now.trim_matches(['[', ']']).split(' ').find(|id| !id.is_empty() && !before.contains(id))?;
+        let told = host.get(&format!("/exec/{new}/json"));
+        told.contains("\"Running\":true").then(|| new.to_owned())
+    })
+}
+
+#[test]
+fn the_death_of_the_daemon_takes_nothing_from_containers_of_gos_shim() {
+    if !is_here() {
+        return;
+    }
+    let Some(mut host) = Host::start() else { return };
+    let image = host.image.clone();
+    let script = "echo served > /data/name; httpd -p 80 -h /data; \
+                  i=0; while true; do echo tick $i; i=$((i+1)); sleep 0.02; done";
+    let go = |name: &str, options: &[&str], command: &[&str]| {
+        let run = ["run", "-d", "--runtime", SHIM, "--name", name];
+        host.docker(&[&run[..], options, &[&image], command].concat()).good();
+    };
+    go("web", &["-p", "127.0.0.1:0:80"], &["sh", "-c", script]);
+    go("talks", &["-i", "--network", "none"], &["cat"]);
+    go("ends", &["--network", "none"], &["sh", "-c", "sleep 1; echo bye; exit 5"]);
+    let ends = host.field("ends", "{{.State.Pid}}");
+    let pid = host.field("web", "{{.State.Pid}}");
+    let address = host.docker(&["port", "web", "80/tcp"]).good().out;
+    assert_eq!(wait_for("the server", || fetch(&address)), "served\n");
+    let short = begin(&host, "web", "sleep 1; exit 8", false);
+    let until = "while [ ! -e /data/end ]; do echo x; sleep 0.02; done";
+    let silent = begin(&host, "web", &format!("{until}; exit 7"), false);
+    let heard = begin(&host, "web", &format!("{until}; exit 9"), true);
+
+    host.kill();
+    assert_eq!(fetch(&address).as_deref(), Some("served\n"), "while no daemon runs");
+    wait_for("the end", || (!fs::exists(format!("/proc/{ends}")).unwrap()).then_some(()));
+    for _ in 0..2 {
+        host.up();
+        assert_eq!(host.field("web", "{{.State.Status}} {{.State.Pid}}"), format!("running {pid}"));
+        assert_eq!(fetch(&address).as_deref(), Some("served\n"));
+        host.kill();
+    }
+    host.up();
+    assert_eq!(host.field("ends", "{{.State.Status}} {{.State.ExitCode}}"), "exited 5");
+    assert_eq!(host.docker(&["logs", "ends"]).good().out, "bye");
+    let exit_of = |exec: &str, code: u32| {
+        let told = host.get(&format!("/exec/{exec}/json"));
+        (told.contains("\"Running\":false") && told.contains(&format!("\"ExitCode\":{code}"))).then_some(())
+    };
+    wait_for("the code of an exec that ended meanwhile", || exit_of(&short, 8));
+    for exec in [&silent, &heard] {
+        assert!(host.get(&format!("/exec/{exec}/json")).contains("\"Running\":true"), "it runs on");
+    }
+    assert_eq!(host.docker(&["exec", "web", "sh", "-c", "echo here; touch /data/end"]).good().out, "here");
+    wait_for("the code of an exec", || exit_of(&silent, 7));
+    wait_for("the code of an attached exec", || exit_of(&heard, 9));
+
+    let mut attached = host.command(&["attach", "talks"]);
+    let mut attached = attached.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    attached.stdin.take().unwrap().write_all(b"hello\n").unwrap();
+    let said = attached.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "hello\n");
+    host.docker(&["wait", "talks"]).good();
+
+    host.docker(&["stop", "-t", "0", "web"]).good();
+    let log = host.docker(&["logs", "web"]).good().out;
+    let expected: Vec<String> = (0..log.lines().count()).map(|n| format!("tick {n}")).collect();
+    assert!(expected.len() > 20);
+    assert_eq!(log.lines().collect::<Vec<_>>(), expected, "the log has no gap");
+    assert!(fetch(&address).is_none(), "a container that is stopped has no port");
+    host.docker(&["rm", "web", "ends", "talks"]).good();
     wait_for("clean-up", || host.leftovers().is_empty().then_some(()));
 }

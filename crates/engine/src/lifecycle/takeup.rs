@@ -7,7 +7,7 @@
 use crate::{
     Engine, Error, Result,
     entry::{Entry, Exec, ExecLive},
-    exec::ExecRequest,
+    exec::{self, ExecRequest},
     key::Key,
     lifecycle::{connect, exit, health, restore, task},
     shim::{
@@ -134,10 +134,7 @@ async fn reconnect(
         let listed = if shim.native {
             shim.processes(&key.id).await
         } else {
-            shim.state(&key.id, None).await.map(|process| {
-                let id = key.id.to_string();
-                vec![Listed { id, exec: String::new(), process, oom_killed: false }]
-            })
+            list_foreign(key, &shim, &bundle).await
         };
         match listed {
             // It lives and has no such container: not yet, or not any more.
@@ -152,6 +149,26 @@ async fn reconnect(
     tracing::warn!(container = %key, "the shim has not answered within {deadline:?}; going on without it");
     told.take();
     connecting.await
+}
+
+/// Processes of a foreign shim, which lists none: it is asked for those that were noted in the bundle.
+async fn list_foreign(key: &Key, shim: &Shim, bundle: &Bundle) -> Result<Vec<Listed>> {
+    let listed = |exec: &str, process| Listed {
+        id: key.id.to_string(),
+        exec: exec.to_owned(),
+        process,
+        oom_killed: false,
+    };
+    let mut processes = vec![listed("", shim.state(&key.id, None).await?)];
+    for id in noted_execs(bundle) {
+        match shim.state(&key.id, Some(&id)).await {
+            Ok(process) => processes.push(listed(id.as_str(), process)),
+            // Not begun yet, or ended and forgotten.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(processes)
 }
 
 /// Connects to the shim of Tare's that holds the streams and ports behind a foreign one.
@@ -211,7 +228,7 @@ async fn adopt(
         live.stopped = facts.stopped;
         live.endpoint.clone_from(&facts.endpoint);
     }
-    adopt_execs(engine, entry, &task, &processes);
+    adopt_execs(engine, entry, &task, &processes).await;
     adopt_ended_execs(engine, entry, &task);
     task::show(engine, entry, &task);
     if let Some(exited) = exited {
@@ -245,15 +262,12 @@ fn exit_of(listed: &Listed) -> Option<ProcessExit> {
 
 /// Takes up the execs of the Docker door that ended before and were noted with their exit codes.
 fn adopt_ended_execs(engine: &Engine, entry: &Arc<Entry>, task: &Task) {
-    let names = fs::read_dir(task.bundle.path()).into_iter().flatten().flatten();
-    for name in names.filter_map(|file| file.file_name().into_string().ok()) {
-        let id = name.strip_prefix("exec-").and_then(|rest| rest.strip_suffix(".json"));
-        let Some(id) = id.and_then(|id| ExecId::new(id).ok()) else { continue };
+    for id in noted_execs(&task.bundle) {
         if entry.live().execs.contains_key(&id) {
             continue;
         }
         let read = |name: String| fs::read(task.bundle.path().join(name)).ok();
-        let request = read(name.clone()).and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let request = read(exec_file(id.as_str())).and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let Some(request) = request else { continue };
         let code = read(exec_exit_file(id.as_str()))
             .and_then(|bytes| std::str::from_utf8(&bytes).ok()?.parse().ok());
@@ -265,7 +279,7 @@ fn adopt_ended_execs(engine: &Engine, entry: &Arc<Entry>, task: &Task) {
 }
 
 /// Takes up the execs that a shim lists; those of the Docker door by what was noted of them.
-fn adopt_execs(engine: &Engine, entry: &Arc<Entry>, task: &Arc<Task>, processes: &[Listed]) {
+async fn adopt_execs(engine: &Engine, entry: &Arc<Entry>, task: &Arc<Task>, processes: &[Listed]) {
     for listed in processes.iter().filter(|listed| !listed.exec.is_empty() && listed.exec != listed.id) {
         let Some(id) = listed.process.exec.clone() else { continue };
         let Some(process) = task.add_exec(&id, listed.process.stdio.clone()) else { continue };
@@ -277,6 +291,7 @@ fn adopt_execs(engine: &Engine, entry: &Arc<Entry>, task: &Arc<Task>, processes:
         let exited = exit_of(listed);
         let noted = fs::read(task.bundle.path().join(exec_file(id.as_str())));
         let request: Option<ExecRequest> = noted.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let driven = request.is_some();
         if let Some(request) = request {
             let exec = Arc::new(Exec::new(request));
             let (pid, code) = (listed.process.pid, exited.map(|exit| exit.status));
@@ -284,19 +299,39 @@ fn adopt_execs(engine: &Engine, entry: &Arc<Entry>, task: &Arc<Task>, processes:
             entry.live().execs.insert(id.clone(), exec);
             engine.execs().insert(id.clone(), entry.key.clone());
         }
-        match exited {
-            Some(exited) => {
-                process.end(exited);
-            }
-            None if started => task::watch(engine, entry, task, Some(id)),
-            None => {}
+        if let Some(exited) = exited {
+            process.end(exited);
+        }
+        match started {
+            // Nobody else has the shim forget it, and the streams of it.
+            true if driven => exec::follow(engine, entry, task, &id, None),
+            true if exited.is_none() => task::watch(engine, entry, task, Some(id)),
+            // The daemon died before it was let go: its client may start it again.
+            false if driven => exec::withdraw(&entry.key, task, &id).await,
+            _ => {}
         }
     }
+}
+
+/// Execs of which a bundle has a note: those of the Docker door, and behind a foreign shim all.
+fn noted_execs(bundle: &Bundle) -> Vec<ExecId> {
+    let names = fs::read_dir(bundle.path()).into_iter().flatten().flatten();
+    let id = |name: &str| {
+        let rest = name.strip_prefix("exec-")?;
+        let id = rest.strip_suffix(".json").or_else(|| rest.strip_suffix(".task"))?;
+        ExecId::new(id).ok()
+    };
+    names.filter_map(|file| id(file.file_name().to_str()?)).collect()
 }
 
 /// Name of the file in a bundle in which an exec of the Docker door is noted.
 pub(crate) fn exec_file(id: &str) -> String {
     format!("exec-{id}.json")
+}
+
+/// Name of the empty file in a bundle that says that containerd's door has an exec behind a foreign shim.
+pub(crate) fn exec_mark(id: &str) -> String {
+    format!("exec-{id}.task")
 }
 
 /// Name of the file in a bundle in which the exit code of such an exec is noted.
