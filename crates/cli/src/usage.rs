@@ -230,6 +230,16 @@ mod tests {
     }
 
     #[test]
+    fn values_that_begin_with_a_dash_reach_the_verb() {
+        for line in
+            ["run --health-interval -1s x", "create --health-retries -1 x", "history -H=false x", "history -H x"]
+        {
+            let words = std::iter::once("tare").chain(line.split_whitespace());
+            Cli::command().try_get_matches_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
     fn an_unknown_verb_is_named() {
         let (text, code) = fault("frobnicate");
         assert!(text.starts_with("tare: unknown command: tare frobnicate\n"), "{text}");

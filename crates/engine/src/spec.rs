@@ -409,29 +409,11 @@ fn capability_sets(granted: Vec<String>) -> LinuxCapabilities {
 }
 
 fn rlimits(resources: &Resources) -> Result<Vec<PosixRlimit>> {
-    const KNOWN: [&str; 16] = [
-        "as",
-        "core",
-        "cpu",
-        "data",
-        "fsize",
-        "locks",
-        "memlock",
-        "msgqueue",
-        "nice",
-        "nofile",
-        "nproc",
-        "rss",
-        "rtprio",
-        "rttime",
-        "sigpending",
-        "stack",
-    ];
     let value = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
     let one = |ulimit: &crate::request::Ulimit| {
         let name = ulimit.name.to_ascii_lowercase();
         let name = name.strip_prefix("rlimit_").unwrap_or(&name);
-        if !KNOWN.contains(&name) {
+        if !PosixRlimit::NAMES.contains(&name) {
             let detail = format!("invalid ulimit type: {name}");
             return Err(Error::new(ErrorKind::InvalidArgument, "use", "ulimit", name, detail));
         }

@@ -114,19 +114,19 @@ pub(crate) struct CreateArgs {
     #[arg(long)]
     pub(crate) health_cmd: Option<String>,
     /// Time between running the check (ms|s|m|h)
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub(crate) health_interval: Option<String>,
     /// Consecutive failures needed to report unhealthy
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub(crate) health_retries: Option<i64>,
     /// Time between running the check during the start period (ms|s|m|h)
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub(crate) health_start_interval: Option<String>,
     /// Start period for the container to initialize before starting health-retries countdown
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub(crate) health_start_period: Option<String>,
     /// Maximum time to allow one check to run
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub(crate) health_timeout: Option<String>,
     /// Print usage
     #[arg(long, action = ArgAction::Help)]

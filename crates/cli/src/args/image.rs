@@ -84,6 +84,10 @@ pub(crate) struct TagArgs {
 /// `history`
 #[derive(Debug, Args)]
 pub(crate) struct HistoryArgs {
+    /// Print sizes and dates in human readable format
+    #[arg(short = 'H', long, num_args = 0..=1, require_equals = true, default_value = "true",
+        default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) human: bool,
     /// Format output using a Go template, 'table TEMPLATE' or 'json'
     #[arg(long)]
     pub(crate) format: Option<String>,

@@ -240,10 +240,14 @@ pub(crate) async fn history(client: &Client, args: &HistoryArgs) -> Result<(), F
                 by.chars().take(44).chain(['…']).collect()
             };
             let id = text(&layer["Id"]);
+            let size = match args.human {
+                true => decimal_size_short(layer["Size"].as_f64().unwrap_or(0.0)),
+                false => layer["Size"].as_i64().unwrap_or(0).to_string(),
+            };
             json!({
                 "ID": if args.no_trunc { id.clone() } else { short(&id) },
                 "CreatedSince": ago(created, now()), "CreatedAt": created_at(created), "CreatedBy": by,
-                "Size": decimal_size_short(layer["Size"].as_f64().unwrap_or(0.0)), "Comment": text(&layer["Comment"]),
+                "Size": size, "Comment": text(&layer["Comment"]),
             })
         })
         .collect();
@@ -252,8 +256,10 @@ pub(crate) async fn history(client: &Client, args: &HistoryArgs) -> Result<(), F
     } else if let Some(format) = &args.format {
         print!("{}", template::render_rows(format, &rows)?);
     } else {
-        let header = ["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"];
-        print_table(&header, &["ID", "CreatedSince", "CreatedBy", "Size", "Comment"], &rows);
+        let (title, created) =
+            if args.human { ("CREATED", "CreatedSince") } else { ("CREATED AT", "CreatedAt") };
+        let header = ["IMAGE", title, "CREATED BY", "SIZE", "COMMENT"];
+        print_table(&header, &["ID", created, "CreatedBy", "Size", "Comment"], &rows);
     }
     Ok(())
 }

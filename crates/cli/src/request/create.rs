@@ -5,6 +5,7 @@ use crate::failure::{Failure, Manual};
 use crate::request::{environment, key_values, mounts, ports, read_file};
 use crate::view::human::{parse_go_duration, parse_size};
 use serde_json::{Map, Value, json};
+use tare_types::spec::PosixRlimit;
 
 /// The body; `attach` says which streams the caller takes: stdin, stdout, stderr.
 pub(crate) fn body(args: &CreateArgs, attach: [bool; 3]) -> Result<Value, Failure> {
@@ -394,28 +395,10 @@ fn gpus(wanted: Option<&str>) -> Result<Value, Failure> {
 
 /// `name=soft[:hard]`
 fn ulimit(spec: &str) -> Result<Value, Failure> {
-    const KNOWN: [&str; 16] = [
-        "as",
-        "core",
-        "cpu",
-        "data",
-        "fsize",
-        "locks",
-        "memlock",
-        "msgqueue",
-        "nice",
-        "nofile",
-        "nproc",
-        "rss",
-        "rtprio",
-        "rttime",
-        "sigpending",
-        "stack",
-    ];
     let fault = |why: String| Failure::flag(spec, "--ulimit", why);
     let (name, limits) =
         spec.split_once('=').ok_or_else(|| fault(format!("invalid ulimit argument: {spec}")))?;
-    if !KNOWN.contains(&name) {
+    if !PosixRlimit::NAMES.contains(&name) {
         return Err(fault(format!("invalid ulimit type: {name}")));
     }
     let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));

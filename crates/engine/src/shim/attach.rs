@@ -62,6 +62,9 @@ struct Foreign {
     exec: Option<ExecId>,
 }
 
+/// How long the input of a client that left is handed on.
+const INPUT_AFTER_LEAVING: std::time::Duration = std::time::Duration::from_secs(5);
+
 impl Foreign {
     async fn close_stdin(&self) {
         // The process may have ended.
@@ -131,6 +134,8 @@ impl Open {
         let Ends { output, input } = ends;
         let (sender, mut receiver, key, foreign) = (self.sender, self.receiver, self.key, self.foreign);
         let feeding = feed(sender.clone(), input, foreign.clone());
+        tokio::pin!(feeding);
+        let mut fed = false;
         let reading = async {
             loop {
                 let message = match receiver.next::<AttachResponse>().await {
@@ -154,12 +159,19 @@ impl Open {
                 }
             }
         };
-        let end = tokio::select! {
-            end = reading => end,
-            () = output.closed() => None,
-            // Never ends by itself: stdin may end long before the output.
-            never = feeding => match never {},
+        tokio::pin!(reading);
+        let end = loop {
+            tokio::select! {
+                end = &mut reading => break end,
+                () = output.closed() => break None,
+                // Stdin may end long before the output.
+                () = &mut feeding, if !fed => fed = true,
+            }
         };
+        if !fed && output.is_closed() {
+            // What a client said before it left is the process's; one that does not read keeps nobody.
+            tokio::time::timeout(INPUT_AFTER_LEAVING, feeding).await.unwrap_or_default();
+        }
         finish(end, &key, &output, foreign, exited).await;
         // Fails when the shim has ended the stream already.
         sender.close().await.unwrap_or_default();
@@ -188,27 +200,21 @@ async fn finish(
     }
 }
 
-/// Sends what the client types; stays pending after its end.
-async fn feed(
-    sender: StreamSender,
-    input: Option<mpsc::Receiver<Input>>,
-    foreign: Option<Foreign>,
-) -> std::convert::Infallible {
-    if let Some(mut input) = input {
-        while let Some(item) = input.recv().await {
-            let (message, last) = match item {
-                Input::Bytes(bytes) => (attach_request::Message::Stdin(bytes.to_vec()), false),
-                Input::Close => (attach_request::Message::CloseStdin(()), true),
-            };
-            // The process may have ended: its output ends next, which says it.
-            let sent = sender.send(&AttachRequest { message: Some(message) }).await;
-            if let Some(foreign) = foreign.as_ref().filter(|_| last) {
-                foreign.close_stdin().await;
-            }
-            if sent.is_err() || last {
-                break;
-            }
+/// Sends what the client types, until it has said all.
+async fn feed(sender: StreamSender, input: Option<mpsc::Receiver<Input>>, foreign: Option<Foreign>) {
+    let Some(mut input) = input else { return };
+    while let Some(item) = input.recv().await {
+        let (message, last) = match item {
+            Input::Bytes(bytes) => (attach_request::Message::Stdin(bytes.to_vec()), false),
+            Input::Close => (attach_request::Message::CloseStdin(()), true),
+        };
+        // The process may have ended: its output ends next, which says it.
+        let sent = sender.send(&AttachRequest { message: Some(message) }).await;
+        if let Some(foreign) = foreign.as_ref().filter(|_| last) {
+            foreign.close_stdin().await;
+        }
+        if sent.is_err() || last {
+            return;
         }
     }
-    std::future::pending().await
 }

@@ -135,6 +135,28 @@ pub struct PosixRlimit {
     pub soft: u64,
 }
 
+impl PosixRlimit {
+    /// The limits of Linux as docker's `--ulimit` names them: those of getrlimit(2) without `RLIMIT_`, in lower case.
+    pub const NAMES: [&'static str; 16] = [
+        "as",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
+    ];
+}
+
 /// sched_setattr(2) values.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
