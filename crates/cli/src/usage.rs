@@ -231,9 +231,12 @@ mod tests {
 
     #[test]
     fn values_that_begin_with_a_dash_reach_the_verb() {
-        for line in
-            ["run --health-interval -1s x", "create --health-retries -1 x", "history -H=false x", "history -H x"]
-        {
+        for line in [
+            "run --health-interval -1s x",
+            "create --health-retries -1 x",
+            "history -H=false x",
+            "history -H x",
+        ] {
             let words = std::iter::once("tare").chain(line.split_whitespace());
             Cli::command().try_get_matches_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
         }

@@ -81,7 +81,8 @@ fn begin(host: &Host, container: &str, script: &str, attached: bool) -> String {
     }
     wait_for("the exec", || {
         let now = host.field(container, "{{.ExecIDs}}");
-        let new = now.trim_matches(['[', ']']).split(' ').find(|id| !id.is_empty() && !before.contains(id))?;
+        let new =
+            now.trim_matches(['[', ']']).split(' ').find(|id| !id.is_empty() && !before.contains(id))?;
         let told = host.get(&format!("/exec/{new}/json"));
         (told.contains("\"Running\":true") && !told.contains("\"Pid\":0")).then(|| new.to_owned())
     })

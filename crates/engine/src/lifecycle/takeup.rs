@@ -131,11 +131,8 @@ async fn reconnect(
         .await?;
         let streams = streams_of(engine, key, facts).await;
         let shim = shim.followed_by(diagnostics).with_streams(streams);
-        let listed = if shim.native {
-            shim.processes(&key.id).await
-        } else {
-            list_foreign(key, &shim, &bundle).await
-        };
+        let listed =
+            if shim.native { shim.processes(&key.id).await } else { list_foreign(key, &shim, &bundle).await };
         match listed {
             // It lives and has no such container: not yet, or not any more.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok((shim, Vec::new())),
