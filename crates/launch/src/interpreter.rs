@@ -142,6 +142,7 @@ impl<'a> Child<'a> {
             Op::ChangeRoot(Some(directory)) => mount::change_root(directory),
             Op::ChangeRoot(None) => self.root().and_then(mount::change_root),
             Op::MoveRoot => self.root().and_then(mount::move_root),
+            Op::EnterRoot => self.root().and_then(|root| rustix::process::fchdir(root).at(Call::Fchdir)),
             Op::Mount(mount) => mount::mount(self, mount),
             Op::Device(node) => device::device(self, node),
             Op::Symlink(link, path) => device::symlink(self, link, path),
@@ -212,6 +213,7 @@ impl<'a> Child<'a> {
                 await_byte(wait)
             }
             Stage::Gate(wait, report) => {
+                raw::end_on_signals().at(Call::Sigaction)?;
                 self.tell(ReportKind::Ready, index, None);
                 await_byte(wait)?;
                 self.report = report;

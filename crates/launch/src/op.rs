@@ -57,6 +57,8 @@ pub enum Op<'a> {
     /// chroot(2) into a directory, the tree itself without one: for a container that has no mount namespace of its
     /// own. The tree is attached nowhere, so that nothing of it reaches the host.
     ChangeRoot(Option<BorrowedFd<'a>>),
+    /// fchdir(2) to the root's tree.
+    EnterRoot,
     /// A mount below the root.
     Mount(&'a MountOp<'a>),
     /// A device node below the root.

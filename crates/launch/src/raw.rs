@@ -260,6 +260,34 @@ pub(crate) fn reset_signals() -> Result<(), Errno> {
     unsafe { syscall(RT_SIGACTION, [SIGPIPE, address, 0, SET_SIZE, 0, 0]) }.map(drop)
 }
 
+/// The kernel's `struct sigaction`.
+#[repr(C)]
+struct SignalAction {
+    handler: usize,
+    flags: u64,
+    restorer: usize,
+    mask: u64,
+}
+
+/// Ends the process by SIGHUP, SIGINT, SIGQUIT and SIGTERM until the execve: without a handler the first process of
+/// a pid namespace is spared them.
+pub(crate) fn end_on_signals() -> Result<(), Errno> {
+    const RESTORER: u64 = 0x0400_0000;
+    extern "C" fn end(signal: i32) -> ! {
+        exit_group(128 + signal)
+    }
+    let handler = end as extern "C" fn(i32) -> ! as usize;
+    // The kernel wants somewhere to return to, though the handler does not.
+    let action = SignalAction { handler, flags: RESTORER, restorer: handler, mask: 0 };
+    for signal in [1, 2, 3, 15] {
+        let address = core::ptr::from_ref(&action) as usize;
+        // SAFETY: the kernel reads the 32 bytes of a whole structure; the handler makes one system call and does not
+        // return, so that it may interrupt anything.
+        unsafe { syscall(RT_SIGACTION, [signal, address, 0, 8, 0, 0]) }?;
+    }
+    Ok(())
+}
+
 /// `struct ifreq` with flags.
 #[repr(C)]
 struct InterfaceRequest {

@@ -87,7 +87,7 @@ pub fn run(arguments: &[String], environment: &[String]) -> i32 {
     let global = match Arguments::parse(&arguments::GLOBAL, words) {
         Ok(global) => global,
         Err(text) => {
-            complain(&text);
+            complain(&format!("error: {text}"));
             return 1;
         }
     };
@@ -120,7 +120,7 @@ pub fn run(arguments: &[String], environment: &[String]) -> i32 {
             if bare {
                 output::error(&(text + "\n"));
             } else {
-                output::error(&format!("{program}: {text}\n"));
+                output::error(&format!("{program}: error: {text}\n"));
             }
             code
         }

@@ -23,6 +23,11 @@ impl Log {
         self.write("error", text);
     }
 
+    /// Whether [`Log::debug`] writes anything.
+    pub(crate) fn is_debug(&self) -> bool {
+        self.debug
+    }
+
     /// With `--debug`: what is done, to the log or to standard error.
     pub(crate) fn debug(&self, text: &str) {
         if self.debug && self.path.is_some() {

@@ -31,7 +31,7 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
 use tare_sys::cgroup::Mounts;
 use tare_types::spec::LinuxResources;
@@ -62,12 +62,22 @@ pub struct Cgroup {
 /// How a process gets in.
 #[derive(Debug)]
 pub enum Entrance {
-    /// Version 1: the process itself writes `0` into each.
-    Tasks(Vec<OwnedFd>),
+    /// Version 1: the process itself writes `0` into each. On a hybrid host it is born in a directory of version 2.
+    Tasks(Vec<OwnedFd>, Option<OwnedFd>),
     /// Version 2: for CLONE_INTO_CGROUP.
     Directory(OwnedFd),
     /// There is no cgroup; the process stays where its parent is.
     None,
+}
+
+impl Entrance {
+    /// The directory of version 2 that a process is born in.
+    pub(crate) fn birthplace(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Directory(directory) | Self::Tasks(_, Some(directory)) => Some(directory.as_fd()),
+            Self::Tasks(_, None) | Self::None => None,
+        }
+    }
 }
 
 impl Cgroup {
@@ -115,14 +125,26 @@ impl Cgroup {
             return Ok(Entrance::Directory(fd.during(OPERATION)?));
         }
         let mut tasks = Vec::with_capacity(self.paths.len());
+        let mut birthplace = None;
         for directory in self.directories() {
+            if self.unified() == Some(directory) {
+                let flags = OFlags::PATH | OFlags::DIRECTORY;
+                birthplace = Some(tare_sys::file::open(directory, flags, 0).during(OPERATION)?);
+                continue;
+            }
             // Controllers that share a tree go together: one that is named takes the others along.
             let named = self.paths.iter().filter(|(_, path)| *path == directory);
             let below = named.filter_map(|(controller, _)| places.get(controller.as_str())).next();
             let path = directory.to_string() + below.map_or("", String::as_str) + "/tasks";
             tasks.push(tare_sys::file::open(&path, OFlags::WRONLY, 0).during(OPERATION)?);
         }
-        Ok(if tasks.is_empty() { Entrance::None } else { Entrance::Tasks(tasks) })
+        let none = tasks.is_empty() && birthplace.is_none();
+        Ok(if none { Entrance::None } else { Entrance::Tasks(tasks, birthplace) })
+    }
+
+    /// The directory of version 2 on a hybrid host.
+    pub(crate) fn unified(&self) -> Option<&str> {
+        self.paths.get(path::UNIFIED).map(String::as_str)
     }
 
     /// Puts a process in, with all its threads, from outside. Slower than [`Cgroup::entrance`].

@@ -177,6 +177,7 @@ fn describe(op: &Op<'_>) -> String {
         }
         Op::Device(device) => format!("make device {:?}", device.path.to_string_lossy()),
         Op::Symlink(_, path) => format!("make link {:?}", path.to_string_lossy()),
+        Op::EnterRoot => "enter the root file system".to_string(),
         Op::MakeDirectory(path) => format!("make directory {:?}", path.to_string_lossy()),
         Op::SetAttributes(path, ..) => format!("remount {:?}", path.to_string_lossy()),
         Op::Mask(path) => format!("mask path {:?}", path.to_string_lossy()),

@@ -3,7 +3,7 @@
 use crate::{
     Container, During, Error, Io, Process, Result, Runtime,
     agent::Agent,
-    cgroup::{Cgroup, CgroupOptions, Entrance},
+    cgroup::{Cgroup, CgroupOptions},
     child::{self, Pipe},
     hooks::{self, HookStrings},
     interfaces,
@@ -243,6 +243,10 @@ impl Launch<'_> {
                 Some(report) if child::is_of_hook(&report) => {
                     return Err(child::hook_failure(OPERATION, "createContainer", &report));
                 }
+                Some(report) if is_deadline_refused(plan, &ops, &report) => {
+                    let text = "process scheduler can't be used together with AllowedCPUs";
+                    return Err(Error::new(ErrorKind::InvalidArgument, OPERATION, text, ""));
+                }
                 Some(report) => {
                     let name = plan.process.arguments[0].to_string_lossy();
                     return Err(child::failure(OPERATION, &ops, &name, report));
@@ -253,10 +257,7 @@ impl Launch<'_> {
     }
 
     fn spawn(&self, program: &Program<'_>) -> Result<Spawned> {
-        let cgroup = match &self.prepared.entrance {
-            Entrance::Directory(fd) => Some(fd.as_fd()),
-            _ => None,
-        };
+        let cgroup = self.prepared.entrance.birthplace();
         let request = CloneRequest { namespaces: self.plan.namespaces.clone_flags(), cgroup };
         let system = |errno| Error::system(OPERATION, tare_sys::Error::new("clone3", "", errno));
         if let Some((_, user)) = self.prepared.namespaces.iter().find(|(kind, _)| *kind == Kind::User) {
@@ -346,6 +347,13 @@ impl Launch<'_> {
             },
         })
     }
+}
+
+/// The kernel takes some policies only from a thread that may run on every processor (sched_setattr(2), EPERM).
+fn is_deadline_refused(plan: &Plan, ops: &[Op<'_>], report: &tare_launch::Report) -> bool {
+    let limited = plan.resources.cpu.as_ref().is_some_and(|cpu| !cpu.cpus.is_empty());
+    let scheduler = matches!(ops.get(usize::from(report.op)), Some(Op::Scheduler(_)));
+    limited && scheduler && report.code == tare_sys::Errno::PERM.raw_os_error()
 }
 
 /// States for the hooks that the child runs; written when there is a process to name in them.

@@ -151,10 +151,7 @@ impl Joined<'_> {
     }
 
     fn spawn(&self, program: &Program<'_>) -> Result<Spawned> {
-        let cgroup = match self.entrance {
-            Entrance::Directory(fd) => Some(fd.as_fd()),
-            _ => None,
-        };
+        let cgroup = self.entrance.birthplace();
         let enters_pid = self.namespaces() & Kind::Pid.flag() != 0;
         let entered = enters_pid
             .then(|| tare_sys::process::PidNamespaceForChildren::enter(self.first).during(OPERATION))

@@ -40,6 +40,6 @@ pub use capture::capture;
 pub use container::Container;
 pub use create::{CreateOptions, Gate};
 pub use error::{During, Error, Result};
-pub use plan::describe as describe_plan;
+pub use plan::{describe as describe_plan, processors};
 pub use process::{ExecOptions, Exit, Io, Process};
 pub use runtime::{Runtime, RuntimeOptions};

@@ -72,6 +72,9 @@ impl Plan {
         if root.path.is_empty() {
             return Err(Error::invalid("root.path", "it is empty"));
         }
+        if !is_version(&spec.version) {
+            return Err(Error::invalid("ociVersion", format!("{:?} is no version", spec.version)));
+        }
         let namespaces = Namespaces::plan(&linux)?;
         check_namespaces(spec, &linux, &namespaces)?;
         let has_user = namespaces.has(Kind::User);
@@ -158,6 +161,14 @@ pub fn describe(spec: &Spec, bundle: &str) -> Result<String> {
     Ok(text)
 }
 
+/// A list of processors such as `0-3,7` as one bit each, lowest first.
+///
+/// # Errors
+/// `InvalidArgument` for what is no such list.
+pub fn processors(list: &str) -> Result<Vec<u64>> {
+    memory::mask("processors", list)
+}
+
 /// A path of the configuration as a C string.
 pub(crate) fn c_string(object: &str, text: &str) -> Result<CString> {
     CString::new(text).map_err(|_| Error::invalid(object, "it holds a NUL byte"))
@@ -182,6 +193,13 @@ pub(crate) fn clean(path: &str) -> String {
         clean.push('/');
     }
     clean
+}
+
+/// Three numbers, and what Semantic Versioning 2.0.0 allows after them. One that is missing is left out by many callers.
+fn is_version(version: &str) -> bool {
+    let core = version.split(['-', '+']).next().unwrap_or_default();
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    version.is_empty() || (core.split('.').count() == 3 && core.split('.').all(number))
 }
 
 fn absolute(bundle: &str, path: &str) -> String {

@@ -219,6 +219,9 @@ fn prepare_cgroups(readonly: bool, cgroup: &Cgroup) -> Result<PreparedMount> {
     let mut trees = Vec::new();
     let mut links = Vec::new();
     for (controller, directory) in cgroup.paths() {
+        if cgroup.unified() == Some(directory) {
+            continue;
+        }
         let name = controller.strip_prefix("name=").unwrap_or(controller);
         let host = host_name(directory, name);
         if !mounted.iter().any(|(known, _)| *known == directory) {

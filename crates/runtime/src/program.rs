@@ -346,7 +346,7 @@ impl<'a> Join<'a> {
 }
 
 fn join_cgroups<'a>(ops: &mut Vec<Op<'a>>, entrance: &'a Entrance) {
-    if let Entrance::Tasks(tasks) = entrance {
+    if let Entrance::Tasks(tasks, _) = entrance {
         ops.extend(tasks.iter().map(|fd| Op::JoinCgroup(fd.as_fd())));
     }
 }
@@ -411,6 +411,10 @@ fn root_file_system<'a>(
     if plan.has_early_hooks() {
         if let Some(wait) = wires.hooks {
             ops.push(Op::Rendezvous(Stage::Hooks(wait)));
+        }
+        if !parts.container_hooks.is_empty() {
+            // Where runc runs them; some name files of the container by relative paths.
+            ops.push(Op::EnterRoot);
         }
         ops.extend(parts.container_hooks.iter().map(Op::Hook));
     }
@@ -484,11 +488,16 @@ fn process_tail<'a>(
     }
     ops.push(Op::Identity(&parts.identity));
     ops.push(Op::FindProgram(&parts.candidates));
+    // Whoever answers for notifications gets the listener while the container is created, as from runc.
+    let early = plan.no_new_privileges && wires.listener.is_some();
+    if early {
+        ops.extend(filter);
+    }
     if let Some((wait, report)) = wires.gate {
         ops.push(Op::Rendezvous(Stage::Gate(wait, report)));
     }
     // The hooks run in the container: under its filter, like its program.
-    if plan.no_new_privileges {
+    if plan.no_new_privileges && !early {
         ops.extend(filter);
     }
     ops.extend(start_hooks.iter().map(Op::Hook));

@@ -100,7 +100,7 @@ impl<'a> Job<'a> {
         let bundle = bundle::absolute(arguments.value("bundle").unwrap_or("."))?;
         let mut spec = bundle::load(&bundle)?;
         if let Some(process) = &spec.process {
-            tell_ambient(context, process);
+            tell_capabilities(context, process);
         }
         let keep_fds = keep_fds(context, arguments)?;
         // Socket activation (sd_listen_fds(3)): the descriptors keep their numbers, the process is number 1.
@@ -115,6 +115,9 @@ impl<'a> Job<'a> {
         // What is done has runc's words, for whoever looks for them in the log.
         let log = &self.context.log;
         log.debug("nsexec container setup: cloning the first process into its namespaces");
+        if log.is_debug() {
+            tell_filter(self.context, &self.spec);
+        }
         let created = self.runtime.create(&CreateOptions {
             id: self.id,
             bundle: &self.bundle,
@@ -187,15 +190,34 @@ pub(crate) fn send_pidfd(arguments: &Arguments, process: &Process) -> Result<(),
     Ok(tare_sys::socket::send_fd(&socket, b"pidfd", process.pidfd.as_fd())?)
 }
 
-/// The kernel makes a capability ambient only if it is permitted and inheritable too; others are left out. Many
+/// Capabilities that the process does not get. The kernel makes a capability ambient only if it is permitted and inheritable too; others are left out. Many
 /// callers ask for more, so that this is no warning.
-pub(crate) fn tell_ambient(context: &Context<'_>, process: &tare_types::spec::Process) {
+pub(crate) fn tell_capabilities(context: &Context<'_>, process: &tare_types::spec::Process) {
     let Some(sets) = &process.capabilities else { return };
+    let all = [&sets.bounding, &sets.effective, &sets.permitted, &sets.inheritable, &sets.ambient];
+    let unknown = all.into_iter().flatten().filter(|name| tare_sys::capability::parse(name).is_none());
+    let mut unknown: alloc::vec::Vec<&str> = unknown.map(String::as_str).collect();
+    unknown.sort_unstable();
+    unknown.dedup();
+    if !unknown.is_empty() {
+        let names = unknown.join(" ");
+        context.log.warning(&format!("ignoring unknown or unavailable capabilities: [{names}]"));
+    }
     for name in &sets.ambient {
         if !(sets.permitted.contains(name) && sets.inheritable.contains(name)) {
             let reason = "it is not permitted and inheritable";
             context.log.debug(&format!("can't raise ambient capability {name}: {reason}"));
         }
+    }
+}
+
+/// Which flags the filter is installed with.
+fn tell_filter(context: &Context<'_>, spec: &Spec) {
+    use tare_runtime::seccomp::{Arch, compile};
+    let profile = spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
+    // One that does not compile is refused by the creation that follows.
+    if let Some(Ok(Some(program))) = profile.map(|profile| compile(profile, Arch::NATIVE)) {
+        context.log.debug(&format!("seccomp filter flags: {}", program.flags));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Failure, Outcome,
-    create::{keep_fds, send_pidfd, tell_ambient},
+    create::{keep_fds, send_pidfd, tell_capabilities},
     id,
 };
 use crate::{
@@ -60,7 +60,7 @@ fn execute(context: &Context<'_>, arguments: &Arguments) -> Outcome {
     foreground::prepare_process()?;
     let container = context.runtime().load(id)?;
     let process = process(&container, arguments)?;
-    tell_ambient(context, &process);
+    tell_capabilities(context, &process);
     let detach = arguments.has("detach");
     let socket = arguments.value("console-socket").filter(|path| !path.is_empty());
     let program = context.program;
@@ -86,6 +86,13 @@ fn execute(context: &Context<'_>, arguments: &Arguments) -> Outcome {
     };
     // What is done has runc's words, for whoever looks for them in the log.
     context.log.debug("nsexec container setup: cloning a process that joins");
+    if let Some(lists) = process.exec_cpu_affinity.as_ref().filter(|_| context.log.is_debug()) {
+        for mask in
+            [&lists.initial, &lists.last].into_iter().filter_map(|list| tare_runtime::processors(list).ok())
+        {
+            context.log.debug(&format!("nsexec: affinity: {:#x}", mask.first().copied().unwrap_or(0)));
+        }
+    }
     let mut started = container.exec(&ExecOptions {
         process: &process,
         io,

@@ -47,7 +47,7 @@ fn the_life_of_a_container() {
     assert_eq!(state["bundle"], bundle.path.to_str().unwrap());
     assert_eq!(
         bundle.fails(1, &["create", id]).trim(),
-        "tare-oci: tare-oci create failed: container with given ID already exists"
+        "tare-oci: error: tare-oci create failed: container with given ID already exists"
     );
     bundle.ok(&["start", id]);
     assert_eq!(bundle.status(), "running");
@@ -128,7 +128,7 @@ fn complaints_are_logged() {
     let error = bundle.fails(1, &["--log", log, "--log-format", "json", "run", &bundle.id]);
     assert_eq!(
         error,
-        "tare-oci: tare-oci run failed: unable to start container process: exec: \"nope\": executable file not found in $PATH\n"
+        "tare-oci: error: tare-oci run failed: unable to start container process: exec: \"nope\": executable file not found in $PATH\n"
     );
     let entry: serde_json::Value = serde_json::from_str(&fs::read_to_string(log).unwrap()).unwrap();
     assert_eq!(entry["level"], "error");

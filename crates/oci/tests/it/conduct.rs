@@ -21,7 +21,7 @@ fn the_program_answers_by_the_name_it_was_called_as() {
     assert!(text(&["--help"]).contains("runc - Open Container Initiative runtime"));
     assert!(text(&["kill", "-h"]).contains("runc kill"));
     let failed = text(&["--root", bundle.path.to_str().unwrap(), "run", "--bundle", "/nowhere", "x"]);
-    assert!(failed.starts_with("runc: JSON specification file"), "{failed}");
+    assert!(failed.starts_with("runc: error: JSON specification file"), "{failed}");
 }
 
 #[test]

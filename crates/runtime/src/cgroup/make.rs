@@ -61,6 +61,8 @@ fn make_all(cgroup: &mut Cgroup, options: &CgroupOptions<'_>, made: &mut Made) -
     for directory in directories {
         match make(&directory, v2, made) {
             Ok(()) => {}
+            // Nothing is limited there: a host that does not let one in is no reason to fail.
+            Err(_) if cgroup.unified() == Some(&directory) => drop(cgroup.paths.remove(path::UNIFIED)),
             Err(error) if is_refusal(&error) && options.rootless && options.path.is_empty() => {
                 if v2 && has_limits(options.resources) {
                     let hint =

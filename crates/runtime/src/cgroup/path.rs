@@ -10,6 +10,9 @@ use alloc::{
 };
 use tare_sys::cgroup::{self, Mounts};
 
+/// Stands for the tree of version 2 beside those of version 1.
+pub(super) const UNIFIED: &str = "unified";
+
 /// The directory in every tree, by controller.
 pub(super) fn resolve(mounts: &Mounts, options: &CgroupOptions<'_>) -> Result<BTreeMap<String, String>> {
     let wanted = if options.path.is_empty() { options.id } else { options.path };
@@ -26,7 +29,7 @@ pub(super) fn resolve(mounts: &Mounts, options: &CgroupOptions<'_>) -> Result<BT
             let path = format!("{}/{clean}", above.trim_end_matches('/'));
             Ok(BTreeMap::from([(String::new(), cgroup::join(mount, &path))]))
         }
-        Mounts::V1 { hierarchies, .. } => {
+        Mounts::V1 { hierarchies, unified } => {
             let mut paths = BTreeMap::new();
             for hierarchy in hierarchies {
                 let own = own.iter().find(|(list, _)| list.split(',').any(|name| hierarchy.has(name)));
@@ -36,6 +39,12 @@ pub(super) fn resolve(mounts: &Mounts, options: &CgroupOptions<'_>) -> Result<BT
                 for controller in &hierarchy.controllers {
                     paths.insert(controller.clone(), directory.clone());
                 }
+            }
+            // Version 2 beside it has no limits to offer, but programs look for the container's place there (as runc).
+            if let Some(mount) = unified {
+                let own = own.iter().find(|(controllers, _)| controllers.is_empty());
+                let above = own.map_or("", |(_, path)| path.trim_end_matches('/'));
+                paths.insert(UNIFIED.to_string(), cgroup::join(mount, &format!("{above}/{clean}")));
             }
             Ok(paths)
         }

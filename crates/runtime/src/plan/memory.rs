@@ -28,7 +28,23 @@ pub(super) fn policy(wanted: &LinuxMemoryPolicy) -> Result<(u32, Vec<u64>)> {
             flag => return Err(Error::invalid(object, format!("invalid memory policy flag {flag:?}"))),
         };
     }
-    Ok((mode, if wanted.nodes.is_empty() { Vec::new() } else { mask(object, &wanted.nodes)? }))
+    let refuse = |detail: &str| {
+        Error::invalid(object, format!("invalid memory policy nodes {:?}: {detail}", wanted.nodes))
+    };
+    let nodes = match wanted.nodes.as_str() {
+        "" => Vec::new(),
+        nodes => mask(object, nodes).map_err(|_| refuse("it is no list of nodes below 8192"))?,
+    };
+    let count: u32 = nodes.iter().map(|word| word.count_ones()).sum();
+    match mode & 0xfff {
+        0 | 4 if count > 0 => {
+            Err(Error::invalid(object, format!("memory policy mode requires 0 nodes but got {count}")))
+        }
+        2 | 3 | 5 | 6 if count == 0 => {
+            Err(Error::invalid(object, "memory policy mode requires at least one node but got 0"))
+        }
+        _ => Ok((mode, nodes)),
+    }
 }
 
 /// A list such as `0-3,7` as one bit per number.

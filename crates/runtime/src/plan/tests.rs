@@ -26,6 +26,8 @@ fn merge(into: &mut serde_json::Value, patch: serde_json::Value) {
 #[test]
 fn what_cannot_work_is_refused() {
     for (patch, text) in [
+        (r#"{"ociVersion": "one"}"#, "no version"),
+        (r#"{"ociVersion": "1.2"}"#, "no version"),
         (r#"{"process": {"args": []}}"#, "args must not be empty"),
         (r#"{"process": {"cwd": "tmp"}}"#, "absolute"),
         (r#"{"process": {"env": ["A\u0000B"]}}"#, "NUL"),

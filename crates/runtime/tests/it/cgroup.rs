@@ -249,7 +249,7 @@ fn a_frozen_cgroup_is_refused() {
 fn a_task_enters_by_writing_zero() {
     let Some(mounts) = v1() else { return };
     let fixture = Fixture::new(&mounts, "enter", &LinuxResources::default());
-    let Entrance::Tasks(tasks) = fixture.cgroup.entrance(&[]).unwrap() else { panic!("version 1") };
+    let Entrance::Tasks(tasks, _) = fixture.cgroup.entrance(&[]).unwrap() else { panic!("version 1") };
     assert_eq!(tasks.len(), mount_count(&mounts));
     let inside = std::thread::spawn(move || {
         for task in &tasks {
