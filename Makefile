@@ -56,18 +56,31 @@ test-binaries:
 	$(CARGO) build --locked -p tare-daemon -p tare-cli -p tare-shim --bins
 	$(CARGO) build --locked --profile small -p tare-oci --features standalone
 
+# Where the machine has version 1 of cgroups: a virtual one with version 2 alone, and one with systemd.
+.PHONY: test-vm
+test-vm: test-deps ## the runtime's tests in virtual machines with version 2 of cgroups; VM_TESTS chooses
+	scripts/test-vm '$(VM_TESTS)'
+	scripts/test-vm --systemd '$(VM_TESTS)'
+VM_TESTS ?= binary(it)
+
 .PHONY: bench
 bench: build test-deps ## Tare beside its peers and the floor, in one run, with ratios
 	@scripts/bench $(BIN)
 
 # Sizes of the long forms; `make soak SOAK_KILLS=100` changes one.
 SOAK_ENV = TARE_SOAK_CONTAINERS=$(SOAK_CONTAINERS) TARE_SOAK_KILLS=$(SOAK_KILLS) TARE_SOAK_ROUNDS=$(SOAK_ROUNDS) \
-	TARE_SOAK_LIVES=$(SOAK_LIVES) TARE_SOAK_EXECS=$(SOAK_EXECS)
+	TARE_SOAK_LIVES=$(SOAK_LIVES) TARE_SOAK_EXECS=$(SOAK_EXECS) TARE_SOAK_STARTS=$(SOAK_STARTS) \
+	TARE_SOAK_CYCLES=$(SOAK_CYCLES) TARE_SOAK_SEED=$(SOAK_SEED)
 SOAK_CONTAINERS ?= 20
 SOAK_KILLS ?= 10
 SOAK_ROUNDS ?= 100
 SOAK_LIVES ?= 100
 SOAK_EXECS ?= 1000
+# Starts of tare-oci under a storm of renames and mounts, and lives of which each step is killed: an hour together.
+SOAK_STARTS ?= 100000
+SOAK_CYCLES ?= 10000
+# Another seed is another order of events.
+SOAK_SEED ?= 1
 SOAK_TESTS ?= test(under_load) + test(storm) + test(die_while) + test(crash) + test(death) + test(parallel) + test(killed)
 
 .PHONY: soak
@@ -75,7 +88,7 @@ soak: test-deps test-binaries ## the long forms of the crash and storm tests, an
 	@scripts/host-state > target/host-before
 	$(CARGO) nextest run --locked -p tare-oci --run-ignored only
 	$(SOAK_ENV) scripts/run-tests $(CARGO) nextest run --locked --profile soak --no-capture -E '$(SOAK_TESTS)' \
-		-p tare-daemon -p tare-shim -p tare-store -p tare-net -p tare-engine
+		-p tare-daemon -p tare-shim -p tare-store -p tare-net -p tare-engine -p tare-oci
 	@scripts/host-state > target/host-after
 	@diff target/host-before target/host-after && echo "nothing is left on the host"
 

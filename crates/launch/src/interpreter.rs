@@ -96,11 +96,15 @@ impl<'a> Child<'a> {
     }
 
     fn tell(&self, kind: ReportKind, op: u16, failed: Option<Failed>) {
+        // Without a parent nobody is there to hear it; the exit code says the rest.
+        let _ = self.try_tell(kind, op, failed);
+    }
+
+    fn try_tell(&self, kind: ReportKind, op: u16, failed: Option<Failed>) -> Result<(), Errno> {
         let (call, code) =
             failed.map_or((Call::None, 0), |failed| (failed.call, failed.errno.raw_os_error()));
         let report = Report { kind, op, call, code };
-        // Without a parent nobody is there to hear it; the exit code says the rest.
-        let _ = rustix::io::write(self.report, &report.to_bytes());
+        rustix::io::write(self.report, &report.to_bytes()).map(drop)
     }
 
     fn step(&mut self, index: u16, op: &Op<'a>) -> Outcome {
@@ -214,7 +218,8 @@ impl<'a> Child<'a> {
             }
             Stage::Gate(wait, report) => {
                 raw::end_on_signals().at(Call::Sigaction)?;
-                self.tell(ReportKind::Ready, index, None);
+                // The gate may be a fifo that is never closed: a child whose parent is gone would wait for ever.
+                self.try_tell(ReportKind::Ready, index, None).at(Call::Write)?;
                 await_byte(wait)?;
                 self.report = report;
                 Ok(())
@@ -223,12 +228,15 @@ impl<'a> Child<'a> {
     }
 }
 
+/// What ends a child that waits: for a gate that never reads as ended.
+pub const ABANDON: u8 = b'x';
+
 /// End of file means that the parent is gone or gave up: the child ends without a word.
 fn await_byte(fd: BorrowedFd<'_>) -> Outcome {
     let mut byte = [0];
     match rustix::io::retry_on_intr(|| rustix::io::read(fd, &mut byte)).at(Call::Read)? {
-        0 => Err(Failed { call: Call::Read, errno: Errno::PIPE }),
-        _ => Ok(()),
+        1 if byte[0] != ABANDON => Ok(()),
+        _ => Err(Failed { call: Call::Read, errno: Errno::PIPE }),
     }
 }
 

@@ -26,7 +26,7 @@ mod spawn;
 mod target;
 
 pub use execute::{ArgumentArray, Pointer};
-pub use interpreter::MESSAGE;
+pub use interpreter::{ABANDON, MESSAGE};
 pub use op::{
     CgroupsOp, ConsoleOp, DeviceOp, FsOption, HookOp, IdentityOp, ListenerOp, MountOp, MountSource, Op,
     Program, SockFilter, Stage, TargetKind, WindowSize,

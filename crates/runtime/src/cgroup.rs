@@ -87,7 +87,23 @@ impl Cgroup {
     /// `FailedPrecondition` for a cgroup that exists with processes in it; `PermissionDenied`; `InvalidArgument`
     /// for a limit the kernel refuses, with file and value. What was made is removed again.
     pub fn create(mounts: &Mounts, options: &CgroupOptions<'_>) -> Result<Self> {
-        make::create(mounts, options)
+        Self::resolve(mounts, options)?.make(options)
+    }
+
+    /// Where the directories will be; nothing is made yet. A creation that is cut off is cleaned by these paths.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a path with a zero byte; of reading `/proc/self/cgroup`.
+    pub fn resolve(mounts: &Mounts, options: &CgroupOptions<'_>) -> Result<Self> {
+        Ok(Self { paths: path::resolve(mounts, options)?, rootless: options.rootless })
+    }
+
+    /// Makes the directories of [`Cgroup::resolve`] and sets the limits.
+    ///
+    /// # Errors
+    /// As [`Cgroup::create`].
+    pub fn make(self, options: &CgroupOptions<'_>) -> Result<Self> {
+        make::create(self, options)
     }
 
     /// The cgroups that a state file names.
@@ -173,6 +189,11 @@ impl Cgroup {
     /// Of reading; a cgroup that is gone has none.
     pub fn processes(&self) -> Result<Vec<i32>> {
         pids::all(self)
+    }
+
+    /// Whether nobody is in there, or leaves it within so many milliseconds.
+    pub(crate) fn is_deserted(&self, limit: u64) -> Result<bool> {
+        pids::is_deserted(self, limit)
     }
 
     /// Sends a signal to every process. SIGKILL leaves none behind that forks meanwhile.

@@ -35,6 +35,9 @@ pub(crate) const SETUP_LIMIT: u64 = 120_000;
 /// How long a killed child may take to end, in milliseconds.
 pub(crate) const KILL_LIMIT: u64 = 10_000;
 
+/// How long a process that ends may still be in its cgroup, in milliseconds: it leaves it after its descriptors.
+pub(crate) const LEAVE_LIMIT: u64 = 2_000;
+
 /// Reads the next report; `None` when the child has closed its end.
 ///
 /// `what` names what is waited for, at most `limit` milliseconds.

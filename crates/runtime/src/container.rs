@@ -82,7 +82,7 @@ impl Container {
         if ended {
             return Ok(ContainerStatus::Stopped);
         }
-        if self.gate.is_some() || self.dir.has(GATE_FIFO) {
+        if self.gate.is_some() || self.dir.open_gate()?.is_some() {
             return Ok(ContainerStatus::Created);
         }
         let frozen = self.cgroup.is_frozen()?;
@@ -123,12 +123,9 @@ impl Container {
         }
         let result =
             self.dir.open_file(RESULT_FIFO, OFlags::RDONLY | OFlags::NONBLOCK).during("open the gate")?;
-        // Without a reader there is no first process behind the gate any more.
-        let gate = match self.dir.open_file(GATE_FIFO, OFlags::WRONLY | OFlags::NONBLOCK) {
-            Err(error) if error.errno() == Errno::NXIO => {
-                return refuse("cannot start a container that has stopped");
-            }
-            gate => gate.during("open the gate")?,
+        // It may have ended since.
+        let Some(gate) = self.dir.open_gate()? else {
+            return refuse("cannot start a container that has stopped");
         };
         child::release(&gate)?;
         self.dir.remove_file(GATE_FIFO);

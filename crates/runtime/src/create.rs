@@ -133,7 +133,10 @@ fn create_all(
         resources: Some(&plan.resources),
         rootless: runtime.is_rootless(),
     };
-    let cgroup = made.cgroup.insert(Cgroup::create(runtime.cgroup_mounts()?, &wanted)?);
+    let cgroup = Cgroup::resolve(runtime.cgroup_mounts()?, &wanted)?;
+    // From here on this process may be killed at any line: what it leaves is found by this.
+    dir.store_cgroups(cgroup.paths())?;
+    let cgroup = made.cgroup.insert(cgroup.make(&wanted)?);
     let prepared = Prepared::new(plan, cgroup, options.no_pivot)?;
     if let Some(filter) = &plan.process.seccomp {
         dir.store_seccomp(filter.flags, &filter.filter)?;

@@ -128,7 +128,7 @@ fn kind_of(errno: tare_sys::Errno) -> ErrorKind {
         Errno::NOENT | Errno::SRCH | Errno::NOTDIR => ErrorKind::NotFound,
         Errno::EXIST => ErrorKind::AlreadyExists,
         Errno::PERM | Errno::ACCESS | Errno::ROFS => ErrorKind::PermissionDenied,
-        Errno::INVAL | Errno::NAMETOOLONG | Errno::LOOP => ErrorKind::InvalidArgument,
+        Errno::INVAL | Errno::RANGE | Errno::NAMETOOLONG | Errno::LOOP => ErrorKind::InvalidArgument,
         Errno::NOMEM | Errno::NOSPC | Errno::MFILE | Errno::NFILE | Errno::DQUOT | Errno::AGAIN => {
             ErrorKind::ResourceExhausted
         }

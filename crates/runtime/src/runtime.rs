@@ -3,7 +3,7 @@
 use crate::{
     Container, CreateOptions, During, Error, Process, Result,
     cgroup::Cgroup,
-    create,
+    child, create,
     state::{self, StateDir},
 };
 use alloc::{
@@ -11,7 +11,7 @@ use alloc::{
     vec::Vec,
 };
 use core::cell::OnceCell;
-use rustix::fs::{Dir, FileType, Mode, OFlags};
+use rustix::fs::{Access, Dir, FileType, Mode, OFlags};
 use tare_sys::{Context, Errno, cgroup::Mounts};
 
 /// Settings that hold for all containers of a [`Runtime`].
@@ -91,13 +91,24 @@ impl Runtime {
         Ok(ids)
     }
 
-    /// Removes what is left of a container whose creation was cut off: a directory without a state.
+    /// Removes what is left of a container whose creation was cut off: a directory without a state, the cgroups it
+    /// names, and the first process, if it got so far.
     ///
     /// # Errors
     /// The failing system call; `NotFound` when there is nothing.
     pub fn remove_remains(&self, id: &str) -> Result<()> {
         state::check_id(id)?;
-        StateDir::open(&self.options.root, id)?.remove()
+        let dir = StateDir::open(&self.options.root, id)?;
+        dir.abandon_gate(child::KILL_LIMIT)?;
+        let mut paths = dir.load_cgroups()?;
+        // Killed on the way, so that some may not have been made.
+        paths.retain(|_, directory| rustix::fs::access(directory.as_str(), Access::EXISTS).is_ok());
+        let cgroup = Cgroup::from_paths(paths, self.is_rootless());
+        // Processes that stay are somebody else's: the creation would have refused the path.
+        if cgroup.is_deserted(child::LEAVE_LIMIT)? {
+            cgroup.remove()?;
+        }
+        dir.remove()
     }
 
     /// Where this host has its cgroups; asked once.

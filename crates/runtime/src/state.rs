@@ -12,7 +12,8 @@ use alloc::{
     vec::Vec,
 };
 use rustix::{
-    fd::{AsFd, BorrowedFd},
+    event::{PollFd, PollFlags, Timespec, poll},
+    fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{self, AtFlags, Mode, OFlags},
 };
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,8 @@ pub(crate) const GATE_FIFO: &str = "exec.fifo";
 pub(crate) const RESULT_FIFO: &str = "result.fifo";
 const STATE_FILE: &str = "state.json";
 const SECCOMP_FILE: &str = "seccomp.bpf";
+/// The cgroups of a container that is being made: a link to nowhere whose text is [`StateDir::store_cgroups`]'s.
+const CGROUPS: &str = "cgroups";
 const LIMIT: usize = 16 << 20;
 
 /// The file's content.
@@ -178,6 +181,41 @@ impl StateDir {
         tare_sys::file::create_at(&self.dir, STATE_FILE, &encode(state)?, 0o600).during("write the state")
     }
 
+    /// Names the cgroups before they are made, one `controller directory` a line. As the text of a link that is one
+    /// call; what is longer than a path may be is a file.
+    pub(crate) fn store_cgroups(&self, paths: &BTreeMap<String, String>) -> Result<()> {
+        let mut text = String::new();
+        for (controller, directory) in paths {
+            text.push_str(&format!("{controller} {directory}\n"));
+        }
+        match fs::symlinkat(text.as_str(), &self.dir, CGROUPS) {
+            Err(Errno::NAMETOOLONG) => tare_sys::file::create_at(&self.dir, CGROUPS, text.as_bytes(), 0o600),
+            // No cgroups, nothing to name.
+            Err(Errno::NOENT) if text.is_empty() => Ok(()),
+            made => made.on("symlinkat", || self.path(CGROUPS)),
+        }
+        .during("write the state")
+    }
+
+    /// What [`StateDir::store_cgroups`] has named; nothing if that was not reached.
+    pub(crate) fn load_cgroups(&self) -> Result<BTreeMap<String, String>> {
+        let text = match fs::readlinkat(&self.dir, CGROUPS, Vec::new()) {
+            Ok(text) => text.into_bytes(),
+            Err(Errno::NOENT) => return Ok(BTreeMap::new()),
+            Err(Errno::INVAL) => {
+                tare_sys::file::read_at(&self.dir, CGROUPS, LIMIT).during("read the state")?
+            }
+            Err(errno) => {
+                return Err(errno).on("readlinkat", || self.path(CGROUPS)).during("read the state");
+            }
+        };
+        let entry = |line: &str| {
+            let (controller, directory) = line.split_once(' ')?;
+            directory.starts_with('/').then(|| (controller.to_string(), directory.to_string()))
+        };
+        Ok(String::from_utf8_lossy(&text).lines().filter_map(entry).collect())
+    }
+
     /// Keeps the compiled filter for processes that join later.
     pub(crate) fn store_seccomp(&self, flags: u32, filter: &[tare_launch::SockFilter]) -> Result<()> {
         let mut bytes = Vec::with_capacity(4 + filter.len() * 8);
@@ -208,13 +246,40 @@ impl StateDir {
             .during("make the gate")
     }
 
-    pub(crate) fn open_file(&self, name: &str, flags: OFlags) -> tare_sys::Result<rustix::fd::OwnedFd> {
+    pub(crate) fn open_file(&self, name: &str, flags: OFlags) -> tare_sys::Result<OwnedFd> {
         fs::openat(&self.dir, name, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
             .on("openat", || self.path(name))
     }
 
-    pub(crate) fn has(&self, name: &str) -> bool {
-        fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    /// The gate, if a first process waits behind it. One that nobody waits behind is left by a `start` that was
+    /// killed, or by a first process that was.
+    pub(crate) fn open_gate(&self) -> Result<Option<OwnedFd>> {
+        match self.open_file(GATE_FIFO, OFlags::WRONLY | OFlags::NONBLOCK) {
+            Ok(gate) => Ok(Some(gate)),
+            Err(error) if matches!(error.errno(), Errno::NOENT | Errno::NXIO) => Ok(None),
+            Err(error) => Err(Error::system("open the gate", error)),
+        }
+    }
+
+    /// Ends the first process that waits behind the gate, if there is one; waits until it has, at most `limit`
+    /// milliseconds.
+    pub(crate) fn abandon_gate(&self, limit: u64) -> Result<()> {
+        const OPERATION: &str = "end the first process";
+        let Some(gate) = self.open_gate()? else { return Ok(()) };
+        tare_sys::file::write_fd(&gate, &[tare_launch::ABANDON])
+            .on("write", || self.path(GATE_FIFO))
+            .during(OPERATION)?;
+        // The other end is closed when the last of its holders is gone.
+        let timeout = Timespec { tv_sec: (limit / 1000) as i64, tv_nsec: (limit % 1000 * 1_000_000) as i64 };
+        let mut fds = [PollFd::new(&gate, PollFlags::empty())];
+        let ended = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&timeout)))
+            .on("poll", || self.path(GATE_FIFO))
+            .during(OPERATION)?;
+        if ended > 0 {
+            return Ok(());
+        }
+        let detail = format!("it did not within {limit} ms");
+        Err(Error::new(ErrorKind::DeadlineExceeded, OPERATION, self.path(GATE_FIFO), detail))
     }
 
     pub(crate) fn remove_file(&self, name: &str) {
@@ -225,7 +290,8 @@ impl StateDir {
     /// Removes the directory and what is in it.
     pub(crate) fn remove(&self) -> Result<()> {
         let path = format!("{}/{}", self.root, self.id);
-        // Mostly the state is all there is.
+        // Mostly these are all there is. The state goes last: until then its container is still to be deleted.
+        self.remove_file(CGROUPS);
         self.remove_file(STATE_FILE);
         let mut removed = fs::rmdir(path.as_str());
         if removed == Err(Errno::NOTEMPTY) {

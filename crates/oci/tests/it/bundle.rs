@@ -114,6 +114,13 @@ impl Bundle {
         state["status"].as_str().unwrap().to_string()
     }
 
+    /// The directory of its cgroup; in version 1 that of the pids controller.
+    pub(crate) fn cgroup(&self) -> PathBuf {
+        let trees = Path::new("/sys/fs/cgroup");
+        let alone = trees.join("cgroup.controllers").exists();
+        if alone { trees.join(&self.id) } else { trees.join("pids").join(&self.id) }
+    }
+
     /// Creates in the background with no stream that would keep this test waiting.
     pub(crate) fn create(&self) {
         let mut command = self.command(&["create", &self.id]);
@@ -125,7 +132,7 @@ impl Bundle {
 impl Drop for Bundle {
     fn drop(&mut self) {
         let _ = self.tare(&["delete", "--force", &self.id]);
-        let left = Path::new("/sys/fs/cgroup/pids").join(&self.id);
+        let left = self.cgroup();
         let _ = fs::remove_dir_all(&self.path);
         if !std::thread::panicking() {
             assert!(!left.exists(), "left behind: {left:?}");

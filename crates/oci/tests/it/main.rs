@@ -4,5 +4,7 @@
 mod bundle;
 mod command;
 mod conduct;
+mod crash;
 mod sealed;
 mod smoke;
+mod storm;

@@ -8,7 +8,7 @@ use alloc::{
     vec::Vec,
 };
 use rustix::fs::{Mode, mkdir};
-use tare_sys::cgroup::{self, Mounts};
+use tare_sys::cgroup;
 use tare_sys::{Errno, Error as SysError};
 use tare_types::ErrorKind;
 use tare_types::spec::LinuxResources;
@@ -26,9 +26,7 @@ impl Made {
     }
 }
 
-pub(super) fn create(mounts: &Mounts, options: &CgroupOptions<'_>) -> Result<Cgroup> {
-    let paths = path::resolve(mounts, options)?;
-    let mut cgroup = Cgroup { paths, rootless: options.rootless };
+pub(super) fn create(mut cgroup: Cgroup, options: &CgroupOptions<'_>) -> Result<Cgroup> {
     if !cgroup.is_v2() && !cgroup.paths.contains_key("devices") && !options.rootless {
         // Without it every device of the host would be open to the container.
         return Err(Error::new(
@@ -86,7 +84,7 @@ fn make(directory: &str, v2: bool, made: &mut Made) -> core::result::Result<(), 
         Ok(()) => made.0.push(directory.to_string()),
         Err(Errno::EXIST) => check_empty(directory)?,
         Err(Errno::NOENT) => {
-            make_above(directory, made)?;
+            make_above(directory, v2, made)?;
             let again = mkdir(directory, Mode::from_raw_mode(0o755));
             if !matches!(again, Ok(()) | Err(Errno::EXIST)) {
                 again.map_err(|errno| SysError::new("mkdir", directory, errno))?;
@@ -101,13 +99,13 @@ fn make(directory: &str, v2: bool, made: &mut Made) -> core::result::Result<(), 
     Ok(())
 }
 
-fn make_above(directory: &str, made: &mut Made) -> core::result::Result<(), SysError> {
+fn make_above(directory: &str, v2: bool, made: &mut Made) -> core::result::Result<(), SysError> {
     let above = path::parent(directory).ok_or_else(|| SysError::new("mkdir", directory, Errno::NOENT))?;
     match mkdir(above.as_str(), Mode::from_raw_mode(0o755)) {
         Ok(()) => made.0.push(above.clone()),
         Err(Errno::EXIST) => return Ok(()),
         Err(Errno::NOENT) => {
-            make_above(&above, made)?;
+            make_above(&above, v2, made)?;
             match mkdir(above.as_str(), Mode::from_raw_mode(0o755)) {
                 Ok(()) => made.0.push(above.clone()),
                 Err(Errno::EXIST) => return Ok(()),
@@ -116,7 +114,8 @@ fn make_above(directory: &str, made: &mut Made) -> core::result::Result<(), SysE
         }
         Err(errno) => return Err(SysError::new("mkdir", above, errno)),
     }
-    if inherit_cpuset(&above, &CPUSET)? {
+    // In version 2 an empty cpuset means that of the parent, whose root has no such file.
+    if !v2 && inherit_cpuset(&above, &CPUSET)? {
         // Then what is made below is complete at once; a daemon's permanent parent saves each container 14 calls.
         cgroup::write(&above, "cgroup.clone_children", "1")?;
     }

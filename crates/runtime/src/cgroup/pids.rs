@@ -15,6 +15,20 @@ pub(super) fn all(made: &Cgroup) -> Result<Vec<i32>> {
     directory.map_or(Ok(Vec::new()), |directory| cgroup::processes(directory).during("list processes"))
 }
 
+/// The kernel has no event for the end of the last process in version 1: it is asked again and again.
+pub(super) fn is_deserted(made: &Cgroup, limit: u64) -> Result<bool> {
+    let deadline = clock::monotonic_millis() + limit;
+    loop {
+        if all(made)?.is_empty() {
+            return Ok(true);
+        }
+        if clock::monotonic_millis() > deadline {
+            return Ok(false);
+        }
+        super::remove::pause(500_000);
+    }
+}
+
 pub(super) fn kill(made: &Cgroup, signal: i32) -> Result<()> {
     if signal == SIGKILL && made.is_v2() {
         match cgroup::write(&made.paths[""], "cgroup.kill", "1") {
