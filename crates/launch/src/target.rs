@@ -16,6 +16,9 @@ const LIMIT: usize = 4096;
 /// Links that lead nowhere and are followed one after the other; each takes some room on the stack.
 const LINKS: u8 = 8;
 
+/// How often a place is looked for again that changes meanwhile.
+const RACES: u8 = 100;
+
 /// Descriptors of higher numbers are closed at once: a configuration with many mounts must not meet the limit.
 const LEFT_OPEN: i32 = 128;
 
@@ -48,6 +51,25 @@ fn open_with(root: BorrowedFd<'_>, path: &CStr, flags: OFlags, more: ResolveFlag
 ///
 /// With `strict` no symbolic link may be on the way.
 pub(crate) fn open_target(
+    root: BorrowedFd<'_>,
+    path: &CStr,
+    kind: TargetKind,
+    strict: bool,
+) -> Outcome<(OwnedFd, bool)> {
+    let mut tries = 0;
+    loop {
+        match open_or_make(root, path, kind, strict) {
+            // What one step has found another step did not: somebody renames in there. Whoever shares a volume must
+            // not be able to keep the container from starting, and what stays like this is told after a moment.
+            Err(Failed { errno: Errno::NOENT | Errno::EXIST | Errno::NOTDIR, .. }) if tries < RACES => {
+                tries += 1
+            }
+            done => return done,
+        }
+    }
+}
+
+fn open_or_make(
     root: BorrowedFd<'_>,
     path: &CStr,
     kind: TargetKind,
