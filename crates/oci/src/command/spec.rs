@@ -6,6 +6,7 @@ use crate::{
     arguments::{Arguments, Flags},
     bundle,
 };
+use alloc::string::String;
 use tare_types::spec::{LinuxIdMapping, LinuxNamespace, Spec};
 
 pub(crate) static FLAGS: Flags = Flags {
@@ -19,7 +20,9 @@ const DEFAULT: &str = include_str!("default.json");
 
 pub(crate) fn spec(_: &Context<'_>, arguments: &Arguments) -> Outcome {
     let directory = bundle::absolute(arguments.value("bundle").unwrap_or("."))?;
-    let text = if arguments.has("rootless") { rootless()? } else { DEFAULT.into() };
+    let rootless = arguments.has("rootless");
+    let unified = tare_sys::cgroup::Mounts::detect().is_ok_and(|mounts| mounts.is_v2());
+    let text = if rootless || unified { changed(rootless, unified)? } else { DEFAULT.into() };
     let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY;
     let directory = tare_sys::file::open(&directory, flags, 0)?;
     match tare_sys::file::create_at(&directory, "config.json", text.as_bytes(), 0o666) {
@@ -30,9 +33,20 @@ pub(crate) fn spec(_: &Context<'_>, arguments: &Arguments) -> Outcome {
     }
 }
 
-/// For an ordinary user: a user namespace, nothing that needs more, no limits.
-fn rootless() -> Result<alloc::string::String, Failure> {
+fn changed(rootless: bool, unified: bool) -> Result<String, Failure> {
     let mut spec: Spec = serde_json::from_str(DEFAULT)?;
+    if rootless {
+        make_rootless(&mut spec);
+    }
+    if let Some(linux) = spec.linux.as_mut().filter(|_| unified) {
+        // With one tree the container's own part of it can be shown, and be all that is in sight.
+        linux.namespaces.push(LinuxNamespace { kind: "cgroup".into(), path: "".into() });
+    }
+    Ok(serde_json::to_string_pretty(&spec)? + "\n")
+}
+
+/// For an ordinary user: a user namespace, nothing that needs more, no limits.
+fn make_rootless(spec: &mut Spec) {
     let map = |host_id| LinuxIdMapping { container_id: 0, host_id, size: 1 };
     if let Some(linux) = &mut spec.linux {
         linux.namespaces.retain(|namespace| namespace.kind != "network");
@@ -50,7 +64,6 @@ fn rootless() -> Result<alloc::string::String, Failure> {
             mount.options = ["rbind", "nosuid", "noexec", "nodev", "ro"].map(Into::into).into();
         }
     }
-    Ok(serde_json::to_string_pretty(&spec)? + "\n")
 }
 
 #[cfg(test)]
@@ -61,7 +74,7 @@ mod tests {
     fn both_are_configurations() {
         let spec: Spec = serde_json::from_str(DEFAULT).unwrap();
         assert_eq!(spec.version, tare_types::spec::VERSION);
-        let rootless: Spec = serde_json::from_str(&rootless().unwrap()).unwrap();
+        let rootless: Spec = serde_json::from_str(&changed(true, true).unwrap()).unwrap();
         assert_eq!(rootless.linux.unwrap().uid_mappings.len(), 1);
     }
 }

@@ -109,7 +109,7 @@ impl Drop for Bundle {
         if let Ok(mut container) = self.runtime.load(&self.id) {
             let _ = container.delete(true);
         }
-        let left: Vec<_> = ["memory", "pids", "cpu", "devices"]
+        let left: Vec<_> = ["memory", "pids", "cpu", "devices", ""]
             .iter()
             .map(|controller| Path::new("/sys/fs/cgroup").join(controller).join(&self.id))
             .filter(|path| path.exists())

@@ -1,5 +1,7 @@
 //! Cgroups of this machine: version 1 with all limits, version 2 for what the unified tree can do.
 
+mod v2;
+
 use rustix::event::{PollFd, Timespec, poll};
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -386,7 +388,7 @@ fn version_2_gives_a_directory_and_has_no_v1_only_files() {
         ..LinuxResources::default()
     };
     for (name, word) in
-        [("a/b", "no slashes"), ("plain", "CONTROLLER.PARAMETER"), ("rdma.max", "not available")]
+        [("a/b", "no slashes"), ("plain", "CONTROLLER.PARAMETER"), ("nope.max", "not available")]
     {
         let error = fixture.cgroup.update(&unified(name)).unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
