@@ -67,6 +67,7 @@ fn sandbox(request: &AttachRequest, network: &Network, ready: Option<&ReadyNames
         path: ready.map(|ready| ready.path.clone()),
         endpoint: None,
         ports: Vec::new(),
+        more: Vec::new(),
     }
 }
 
@@ -139,7 +140,7 @@ fn reserve(
     ready: &ReadyNamespace,
 ) -> Result<Sandbox> {
     let id = random_id()?;
-    let (mut state, ip) = take_address(shared, request, network)?;
+    let (mut state, ip) = take_address(shared, request.ip, network)?;
     let sandbox = Sandbox {
         endpoint: Some(Endpoint {
             id,
@@ -152,40 +153,43 @@ fn reserve(
         ..sandbox(request, network, Some(ready))
     };
     let entered = enter(&mut state, ready.number, &sandbox);
-    if let (Err(_), Some(addresses)) = (&entered, &mut state.addresses) {
-        addresses.give_back(ip);
+    if entered.is_err() {
+        state.give_back(&network.id, ip);
     }
     entered.map(|()| sandbox)
 }
 
 /// Takes the wished or a free address; one that is being released is waited for.
-fn take_address<'a>(
+pub(crate) fn take_address<'a>(
     shared: &'a Shared,
-    request: &AttachRequest,
+    wished: Option<Ipv4Addr>,
     network: &Network,
 ) -> Result<(MutexGuard<'a, State>, Ipv4Addr)> {
     let deadline = Instant::now() + RELEASE_DEADLINE;
     let mut state = shared.state();
     loop {
-        let addresses = state.addresses.as_mut().expect("invariant: a bridge that was made has addresses");
-        let refusal = match addresses.take(request.ip) {
+        let Some(addresses) = state.addresses.get_mut(&network.id) else {
+            return Err(Error::new(ErrorKind::NotFound, "find network", &network.name)
+                .with_hint("it was removed meanwhile"));
+        };
+        let refusal = match addresses.take(wished) {
             Ok(ip) => return Ok((state, ip)),
             Err(refusal) => refusal,
         };
         let coming = state.records.values().filter(|record| record.releasing).any(|record| {
-            let ip = record.sandbox.endpoint.as_ref().map(|endpoint| endpoint.ip);
-            ip.is_some() && (request.ip.is_none() || ip == request.ip)
+            let mut here = record.sandbox.endpoints().filter(|(id, _)| *id == network.id);
+            here.any(|(_, endpoint)| wished.is_none_or(|wished| wished == endpoint.ip))
         });
         let left = deadline.saturating_duration_since(Instant::now());
         if refusal == Refusal::Outside || !coming || left.is_zero() {
-            return Err(refused(refusal, request, network));
+            return Err(refused(refusal, wished, network));
         }
         state = shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
     }
 }
 
-fn refused(refusal: Refusal, request: &AttachRequest, network: &Network) -> Error {
-    let wished = request.ip.map(|ip| ip.to_string()).unwrap_or_default();
+fn refused(refusal: Refusal, wished: Option<Ipv4Addr>, network: &Network) -> Error {
+    let wished = wished.map(|ip| ip.to_string()).unwrap_or_default();
     match refusal {
         Refusal::Exhausted => {
             Error::new(ErrorKind::ResourceExhausted, "find free address on network", &network.name)

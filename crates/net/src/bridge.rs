@@ -1,4 +1,4 @@
-//! The built-in bridge in the kernel: found or made, with a subnet that nobody else on the host uses.
+//! A network's bridge in the kernel: found or made, with a subnet that nobody else on the host uses.
 
 use crate::{
     Config, Error, Network, Result,
@@ -40,10 +40,19 @@ pub(crate) struct Bridge {
     /// The kernel shows bridged packets to the firewall (module br_netfilter): a packet whose destination is
     /// translated to where it came from leaves by its own port, which must allow it (hairpin).
     pub(crate) hairpin: bool,
+    /// No way out of the network.
+    pub(crate) internal: bool,
 }
 
 /// Finds the bridge of `network`, or makes it with a free subnet, under the lock of the host.
-pub(crate) fn ensure(config: &Config, network: &Network, socket: &mut Socket) -> Result<Bridge> {
+///
+/// `reserved` are the subnets of the instance's other networks, whose bridges may not be there now.
+pub(crate) fn ensure(
+    config: &Config,
+    network: &Network,
+    reserved: &[Subnet],
+    socket: &mut Socket,
+) -> Result<Bridge> {
     let interface = network
         .interface
         .clone()
@@ -65,8 +74,9 @@ pub(crate) fn ensure(config: &Config, network: &Network, socket: &mut Socket) ->
     let (subnet, gateway) = match own {
         Some(address) => (Subnet::containing(address.address, address.prefix), address.address),
         None => {
-            let subnet = choose(config, network, socket, &addresses)?;
-            (subnet, Ipv4Addr::from(u32::from(subnet.address()) + 1))
+            let subnet = choose(config, network, reserved, socket, &addresses)?;
+            let first = Ipv4Addr::from(u32::from(subnet.address()) + 1);
+            (subnet, network.gateway.filter(|wished| subnet.contains(*wished)).unwrap_or(first))
         }
     };
     let index = match &found {
@@ -95,24 +105,27 @@ pub(crate) fn ensure(config: &Config, network: &Network, socket: &mut Socket) ->
         socket.execute(&mut batch).map_err(failed("set up bridge"))?;
     }
     let hairpin = std::fs::read(BRIDGED_TO_FIREWALL).is_ok_and(|text| text.starts_with(b"1"));
-    Ok(Bridge { index, interface, subnet, gateway, hairpin })
+    Ok(Bridge { index, interface, subnet, gateway, hairpin, internal: network.internal })
 }
 
 fn choose(
     config: &Config,
     network: &Network,
+    reserved: &[Subnet],
     socket: &mut Socket,
     addresses: &[route::Address],
 ) -> Result<Subnet> {
     let routes =
         route::ipv4_routes(socket).map_err(|e| Error::caused("list routes for", &network.name, e))?;
     let routed = routes.iter().filter(|r| r.prefix > 0).map(|r| Subnet::containing(r.destination, r.prefix));
-    let used: Vec<Subnet> =
-        routed.chain(addresses.iter().map(|a| Subnet::containing(a.address, a.prefix))).collect();
+    let assigned = addresses.iter().map(|a| Subnet::containing(a.address, a.prefix));
+    let used: Vec<Subnet> = routed.chain(assigned).chain(reserved.iter().copied()).collect();
     let exhausted = |object: String, hint: &str| {
         Error::new(ErrorKind::ResourceExhausted, "find free subnet for network", object).with_hint(hint)
     };
-    if let Some(fixed) = config.bridge_subnet {
+    // A person's network keeps its addresses: its containers were given some of them for good.
+    let fixed = if network.is_built_in() { config.bridge_subnet } else { network.subnet };
+    if let Some(fixed) = fixed {
         return choose_subnet(&[fixed], &[], &used).ok_or_else(|| {
             exhausted(format!("{} in {fixed}", network.name), "a route or an address of the host overlaps it")
         });

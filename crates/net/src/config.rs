@@ -72,6 +72,11 @@ impl Config {
         format!("v{}", self.instance)
     }
 
+    /// What the names of the bridges of networks that a person defined begin with.
+    pub(crate) fn bridge_prefix(&self) -> String {
+        format!("n{}", self.instance)
+    }
+
     /// The name of the built-in bridge and of the nftables table.
     pub(crate) fn object_name(&self) -> String {
         format!("tare-{}", self.instance)

@@ -28,6 +28,23 @@ impl Driver {
     }
 }
 
+/// What a person asks for when defining a bridge network.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewNetwork {
+    /// Letters, digits, `_`, `.` and `-`; no other network of the instance has it.
+    pub name: String,
+    /// A wished subnet; without one the first free of the pools.
+    pub subnet: Option<Subnet>,
+    /// A wished address of the bridge in the wished subnet; without one its first.
+    pub gateway: Option<Ipv4Addr>,
+    /// No way out of the network.
+    pub internal: bool,
+    /// What a person attached to it.
+    pub labels: BTreeMap<String, String>,
+    /// Options of the driver, in docker's names.
+    pub options: BTreeMap<String, String>,
+}
+
 /// A network of this instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
@@ -54,4 +71,11 @@ pub struct Network {
     /// Options of the driver, in docker's names (`com.docker.network.bridge.name` and so on).
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+}
+
+impl Network {
+    /// Whether every instance has it: `bridge`, `host`, `none`.
+    pub fn is_built_in(&self) -> bool {
+        matches!(self.name.as_str(), "bridge" | "host" | "none")
+    }
 }

@@ -77,6 +77,27 @@ impl Definitions {
         }
     }
 
+    /// Defines a network and writes the file.
+    pub(crate) fn add(&mut self, network: Network) -> Result<()> {
+        self.networks.push(network);
+        self.save().inspect_err(|_| drop(self.networks.pop()))
+    }
+
+    /// Forgets a network and writes the file.
+    pub(crate) fn remove(&mut self, id: &str) -> Result<()> {
+        let Some(index) = self.networks.iter().position(|network| network.id == id) else { return Ok(()) };
+        let removed = self.networks.remove(index);
+        self.save().inspect_err(|_| self.networks.insert(index, removed))
+    }
+
+    /// The bridges that the definitions of a root directory name; none where they cannot be read.
+    pub(crate) fn bridges_of(root: &Path) -> Vec<String> {
+        let text = std::fs::read(root.join("networks.json")).unwrap_or_default();
+        let document = serde_json::from_slice::<Document>(&text).ok();
+        let networks = document.into_iter().flat_map(|document| document.networks);
+        networks.filter_map(|network| network.interface).collect()
+    }
+
     /// Replaces a network by its id and writes the file; nothing is written when nothing changed.
     pub(crate) fn update(&mut self, network: Network) -> Result<()> {
         let Some(slot) = self.networks.iter_mut().find(|n| n.id == network.id) else {
@@ -116,9 +137,7 @@ impl Definitions {
 }
 
 fn built_in(bridge_interface: &str) -> Result<Vec<Network>> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    let created = Timestamp::new(seconds, now.subsec_nanos());
+    let created = now();
     let network = |name: &str, driver, interface: Option<&str>| -> Result<Network> {
         Ok(Network {
             id: random_id()?,
@@ -147,6 +166,12 @@ fn built_in(bridge_interface: &str) -> Result<Vec<Network>> {
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .collect();
     Ok(vec![bridge, network("host", Driver::Host, None)?, network("none", Driver::Null, None)?])
+}
+
+/// The time of a definition that is made now.
+pub(crate) fn now() -> Timestamp {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::new(i64::try_from(now.as_secs()).unwrap_or(i64::MAX), now.subsec_nanos())
 }
 
 /// 64 random hex digits, the form of docker's ids.

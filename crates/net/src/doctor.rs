@@ -1,6 +1,6 @@
 //! What an instance left behind, how it is removed, and which other firewalls stand in the way.
 
-use crate::{Config, Error, Leftover, Result, pool::remove_pin};
+use crate::{Config, Error, Leftover, Result, definitions::Definitions, pool::remove_pin};
 use rustix::io::Errno;
 use tare_sys::netlink::{
     Batch, Family, Socket,
@@ -21,8 +21,12 @@ pub fn leftovers(config: &Config) -> Result<Vec<Leftover>> {
     let mut socket = Socket::open(Family::Route).map_err(|e| Error::caused("open rtnetlink", "socket", e))?;
     let links = route::links(&mut socket).map_err(|e| Error::caused("list interfaces", "of the host", e))?;
     let (bridge, prefix) = (config.object_name(), config.interface_prefix());
+    let mut bridges = Definitions::bridges_of(&config.root);
+    bridges.push(bridge.clone());
+    let of_networks = config.bridge_prefix();
     for link in links {
-        if link.name == bridge && link.kind == "bridge" {
+        let ours = bridges.contains(&link.name) || link.name.starts_with(&of_networks);
+        if ours && link.kind == "bridge" {
             found.push(Leftover::Bridge(link.name));
         } else if link.name.starts_with(&prefix) && link.kind == "veth" {
             found.push(Leftover::Interface(link.name));

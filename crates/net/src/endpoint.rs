@@ -53,8 +53,35 @@ pub struct Sandbox {
     pub path: Option<PathBuf>,
     /// The interface `eth0`, on a bridge.
     pub endpoint: Option<Endpoint>,
-    /// The ports that are published now.
+    /// The ports that are published now, at the first endpoint.
     pub ports: Vec<PublishedPort>,
+    /// The networks it is on besides the first.
+    #[serde(default)]
+    pub more: Vec<Connection>,
+}
+
+/// A further network of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// The id of the network.
+    pub network: String,
+    /// The name of the interface in the container: `eth1` and so on.
+    pub inside: String,
+    /// The interface.
+    pub endpoint: Endpoint,
+}
+
+impl Sandbox {
+    /// All its endpoints, with the ids of their networks.
+    pub fn endpoints(&self) -> impl Iterator<Item = (&str, &Endpoint)> {
+        let first = self.endpoint.iter().map(|endpoint| (self.network.as_str(), endpoint));
+        first.chain(self.more.iter().map(|more| (more.network.as_str(), &more.endpoint)))
+    }
+
+    /// Whether it is on a network, by its id.
+    pub fn is_on(&self, network_id: &str) -> bool {
+        self.network == network_id || self.more.iter().any(|more| more.network == network_id)
+    }
 }
 
 /// The interface of a container on a bridge.

@@ -10,7 +10,8 @@
 //!   chain postrouting from a network, not to its bridge → masquerade
 //!                     from a network back into it by a published port → masquerade (else the answer would not
 //!                     come back through here)
-//!   chain forward     to a bridge: answers, its own containers, published ports; all else is thrown away
+//!   chain forward     from an internal network to another interface: thrown away
+//!                     to a bridge: answers, its own containers, published ports; all else is thrown away
 //! }
 //! ```
 //!
@@ -61,6 +62,8 @@ pub(crate) struct BridgeRules {
     pub(crate) interface: String,
     /// The addresses behind it.
     pub(crate) subnet: Subnet,
+    /// No way out.
+    pub(crate) internal: bool,
 }
 
 /// The table of an instance and the socket to it.
@@ -173,6 +176,8 @@ impl Firewall {
             transaction.flush_map(PUBLISH_AT.name);
         }
         add_publish_rules(&mut transaction);
+        // First: a rule of another bridge could accept what comes out of an internal network.
+        bridges.iter().filter(|b| b.internal).for_each(|bridge| add_inner_rules(&mut transaction, bridge));
         bridges.iter().for_each(|bridge| add_bridge_rules(&mut transaction, bridge));
         elements.add(&mut transaction);
         transaction.commit(&mut self.socket)
@@ -305,6 +310,15 @@ fn add_publish_rules(transaction: &mut Transaction<'_>) {
     transaction.add_rule("output", &[&not_loopback[..], &IS_LOCAL, &[jump]].concat());
 }
 
+/// What leaves an internal network by routing is thrown away.
+fn add_inner_rules(transaction: &mut Transaction<'_>, bridge: &BridgeRules) {
+    let name = interface_value(&bridge.interface);
+    let inside = [IN, Expression::Equal { register: 1, value: &name }];
+    let outside = [OUT, Expression::NotEqual { register: 1, value: &name }];
+    let drop = [Expression::Verdict(Verdict::Drop)];
+    transaction.add_rule("forward", &[&inside[..], &outside, &drop].concat());
+}
+
 fn add_bridge_rules(transaction: &mut Transaction<'_>, bridge: &BridgeRules) {
     let name = interface_value(&bridge.interface);
     let mask = (u32::MAX.checked_shl(32 - u32::from(bridge.subnet.prefix())).unwrap_or(0)).to_be_bytes();
@@ -314,7 +328,9 @@ fn add_bridge_rules(transaction: &mut Transaction<'_>, bridge: &BridgeRules) {
     let is_bridge = Expression::Equal { register: 1, value: &name };
     let other = Expression::NotEqual { register: 1, value: &name };
     let from = [&[FAMILY, IS_IPV4, SOURCE][..], &within].concat();
-    transaction.add_rule("postrouting", &[&from[..], &[OUT, other, Expression::Masquerade]].concat());
+    if !bridge.internal {
+        transaction.add_rule("postrouting", &[&from[..], &[OUT, other, Expression::Masquerade]].concat());
+    }
     let back_in = [&from[..], &[DESTINATION], &within, &IS_PUBLISHED, &[Expression::Masquerade]].concat();
     transaction.add_rule("postrouting", &back_in);
 
@@ -327,7 +343,9 @@ fn add_bridge_rules(transaction: &mut Transaction<'_>, bridge: &BridgeRules) {
     let to = [OUT, is_bridge];
     transaction.add_rule("forward", &[&to[..], &answers, &accept].concat());
     transaction.add_rule("forward", &[&to[..], &[IN, is_bridge], &accept].concat());
-    transaction.add_rule("forward", &[&to[..], &IS_PUBLISHED, &accept].concat());
+    if !bridge.internal {
+        transaction.add_rule("forward", &[&to[..], &IS_PUBLISHED, &accept].concat());
+    }
     transaction.add_rule("forward", &[&to[..], &[Expression::Verdict(Verdict::Drop)]].concat());
 }
 

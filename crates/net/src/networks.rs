@@ -1,7 +1,8 @@
 //! The networks of one daemon: attach, publish, release, reconcile.
 
 use crate::{
-    AttachRequest, Config, ContainerKey, Driver, Error, Network, ReconcileReport, Result, Sandbox, attach,
+    AttachRequest, Config, Connection, ContainerKey, Driver, Error, Network, NewNetwork, ReconcileReport, Result,
+    Sandbox, attach, connect, create,
     definitions::Definitions,
     directories::{list_pins, lock_state, make_private_directory},
     doctor,
@@ -63,7 +64,12 @@ impl Networks {
         let (journal, records) = Journal::open(&config.state, boot.trim())?;
         let definitions = Definitions::open(&config.root, &config.object_name())?;
         let pins = list_pins(&namespaces)?;
-        let numbers = pins.iter().filter_map(|(number, _)| *number).chain(records.keys().copied());
+        let of_more = |connection: &crate::Connection| {
+            let name = &connection.endpoint.interface;
+            SandboxNumber::from_str_radix(name.get(name.len().saturating_sub(6)..)?, 16).ok()
+        };
+        let more = records.values().flat_map(|record| &record.sandbox.more).filter_map(of_more);
+        let numbers = pins.iter().filter_map(|(number, _)| *number).chain(records.keys().copied()).chain(more);
         let next: SandboxNumber = numbers.max().unwrap_or(0) % 0xff_ffff + 1;
         let stale = pins.into_iter().filter(|(n, _)| !n.is_some_and(|n| records.contains_key(&n)));
         let stale = stale.map(|(_, path)| path).collect();
@@ -114,7 +120,7 @@ impl Networks {
     pub fn containers(&self, network_id: &str) -> Vec<Sandbox> {
         let state = self.shared.state();
         let active = state.active.values().filter_map(|number| state.records.get(number));
-        active.map(|record| &record.sandbox).filter(|s| s.network == network_id).cloned().collect()
+        active.map(|record| &record.sandbox).filter(|s| s.is_on(network_id)).cloned().collect()
     }
 
     /// Gives a container a ready network namespace (loopback up) and, on a bridge, an interface in it.
@@ -125,6 +131,47 @@ impl Networks {
     /// `NotFound` for an unknown network. Nothing is left of a failed attempt.
     pub fn attach(&self, request: &AttachRequest) -> Result<Sandbox> {
         attach::attach(&self.shared, &self.pool, request)
+    }
+
+    /// Defines a bridge network and makes its bridge, with a subnet that is free on the host.
+    ///
+    /// # Errors
+    /// `AlreadyExists` for a name or a bridge that is there, `InvalidArgument` for a name, a gateway or a subnet that
+    /// cannot be, `PermissionDenied` for a subnet that overlaps another network's, `ResourceExhausted` when none is
+    /// free. Nothing is left of a failed attempt.
+    pub fn create(&self, new: &NewNetwork) -> Result<Network> {
+        create::create(&self.shared, new)
+    }
+
+    /// Removes a network that a person defined.
+    ///
+    /// # Errors
+    /// `NotFound`; `PermissionDenied` for a built-in one and for one that containers are on.
+    pub fn remove(&self, name: &str) -> Result<Network> {
+        let network = self.shared.network(name)?;
+        if network.is_built_in() {
+            return Err(Error::new(ErrorKind::PermissionDenied, "remove network", &network.name)
+                .with_hint(format!("{} is a pre-defined network and cannot be removed", network.name)));
+        }
+        self.shared.remove_network(&network)?;
+        Ok(network)
+    }
+
+    /// Puts an attached container on one more bridge network.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown network or a container that is not attached, `PermissionDenied` when it is on that
+    /// network or on that of the host, else as [`Networks::attach`]. Nothing is left of a failed attempt.
+    pub fn connect(&self, request: &AttachRequest) -> Result<Connection> {
+        connect::connect(&self.shared, &self.pool, request)
+    }
+
+    /// Takes a container off a further network.
+    ///
+    /// # Errors
+    /// `NotFound` when it is not on it, `FailedPrecondition` for its first network.
+    pub fn disconnect(&self, container: &ContainerKey, network: &str) -> Result<()> {
+        connect::disconnect(&self.shared, container, network)
     }
 
     /// What a container has now, `None` when it is not attached.
@@ -145,24 +192,24 @@ impl Networks {
             return Err(Error::new(ErrorKind::InvalidArgument, "publish port", port.to_string())
                 .with_hint("the holder of the port has to say which one it got"));
         }
-        let (number, ip, before) = {
+        let (number, ip, before, network) = {
             let mut state = self.shared.state();
             let Some((number, sandbox)) = state.sandbox(container) else {
                 return Err(Shared::not_attached("publish ports of container", container));
             };
             let Some(endpoint) = &sandbox.endpoint else { return Ok(()) };
-            let (ip, before) = (endpoint.ip, sandbox.ports.clone());
+            let (ip, before, network) = (endpoint.ip, sandbox.ports.clone(), sandbox.network.clone());
             check_free(&state, container, ports)?;
             let mut all = before.clone();
             all.extend(ports.iter().filter(|port| !before.contains(port)));
             state.journal.publish(number, &all)?;
             set_ports(&mut state, number, all);
-            (number, ip, before)
+            (number, ip, before, network)
         };
         let mut published = self.shared.firewall().publish(ip, ports);
         if matches!(&published, Err(error) if error.kind() == ErrorKind::NotFound) {
             // Somebody removed the table: it is made again from the records, which have these ports already.
-            let network = self.shared.network("bridge")?;
+            let network = self.shared.network(&network)?;
             published = self.shared.bridge(&network, true).map(drop);
         }
         if published.is_err() {
@@ -250,11 +297,11 @@ impl Networks {
         self.stop_worker();
         self.pool.close();
         let state = self.shared.state();
-        let in_use = state.records.values().any(|record| record.sandbox.endpoint.is_some());
+        let in_use = state.records.values().any(|record| record.sandbox.endpoints().next().is_some());
         let bridges = state.definitions.all().iter().filter(|n| n.driver == Driver::Bridge);
         let bridges: Vec<String> = bridges.filter_map(|n| n.interface.clone()).collect();
         drop(state);
-        if in_use || self.shared.known_bridge().is_none() {
+        if in_use || !self.shared.forget_bridges() {
             return Ok(());
         }
         self.shared.firewall().remove()?;

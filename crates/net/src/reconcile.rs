@@ -1,8 +1,7 @@
 //! Making the kernel agree with the records, after a crash or when somebody else meddled.
 
 use crate::{
-    ContainerKey, Error, Leftover, ReconcileReport, Result, bridge::Bridge, doctor, journal::SandboxNumber,
-    shared::Shared,
+    ContainerKey, Error, Leftover, Network, ReconcileReport, Result, bridge::Bridge, doctor, shared::Shared,
 };
 use tare_sys::netlink::{Batch, route};
 
@@ -11,20 +10,22 @@ pub(crate) fn reconcile(shared: &Shared, live: &[ContainerKey]) -> Result<Reconc
     release_dead(shared, live, &mut report)?;
     let links =
         route::links(&mut shared.route()).map_err(|e| Error::caused("list interfaces", "of the host", e))?;
-    let bridge_network = shared.network("bridge")?;
-    let needed = {
+    let needed: Vec<Network> = {
         let state = shared.state();
-        let endpoint = |n: &SandboxNumber| state.records.get(n).and_then(|r| r.sandbox.endpoint.as_ref());
-        for (container, number) in &state.active {
-            if endpoint(number).is_some_and(|e| !links.iter().any(|link| link.name == e.interface)) {
-                report.damaged.push(container.clone());
+        let active = state.active.iter();
+        let active: Vec<_> = active.filter_map(|(key, n)| Some((key, &state.records.get(n)?.sandbox))).collect();
+        for (container, sandbox) in &active {
+            let lost = |name: &str| !links.iter().any(|link| link.name == name);
+            if sandbox.endpoints().any(|(_, endpoint)| lost(&endpoint.interface)) {
+                report.damaged.push((*container).clone());
             }
         }
-        state.active.values().any(|number| endpoint(number).is_some())
+        let used = |id: &str| active.iter().any(|(_, sandbox)| sandbox.endpoints().any(|(on, _)| on == id));
+        state.definitions.all().iter().filter(|network| used(&network.id)).cloned().collect()
     };
-    if needed {
-        let bridge = shared.bridge(&bridge_network, true)?;
-        reattach_ports(shared, &links, &bridge)?;
+    for network in &needed {
+        let bridge = shared.bridge(network, true)?;
+        reattach_ports(shared, &links, &bridge, &network.id)?;
     }
     remove_strays(shared, &links, &mut report)?;
     report.forwarding_enabled = shared.state().forwarding_enabled;
@@ -46,11 +47,12 @@ fn release_dead(shared: &Shared, live: &[ContainerKey], report: &mut ReconcileRe
 }
 
 /// Interfaces of live containers become ports of the bridge again, where it was made anew.
-fn reattach_ports(shared: &Shared, links: &[route::Link], bridge: &Bridge) -> Result<()> {
+fn reattach_ports(shared: &Shared, links: &[route::Link], bridge: &Bridge, network: &str) -> Result<()> {
     let own: Vec<String> = {
         let state = shared.state();
         let records = state.active.values().filter_map(|number| state.records.get(number));
-        records.filter_map(|r| r.sandbox.endpoint.as_ref()).map(|e| e.interface.clone()).collect()
+        let endpoints = records.flat_map(|record| record.sandbox.endpoints());
+        endpoints.filter(|(on, _)| *on == network).map(|(_, e)| e.interface.clone()).collect()
     };
     let mut batch = Batch::new();
     let loose = |link: &&route::Link| link.master != Some(bridge.index) && own.contains(&link.name);
@@ -69,7 +71,7 @@ fn remove_strays(shared: &Shared, links: &[route::Link], report: &mut ReconcileR
     let prefix = shared.config.interface_prefix();
     for link in links.iter().filter(|link| link.kind == "veth" && link.name.starts_with(&prefix)) {
         let known = shared.state().records.values().any(|record| {
-            record.sandbox.endpoint.as_ref().is_some_and(|endpoint| endpoint.interface == link.name)
+            record.sandbox.endpoints().any(|(_, endpoint)| endpoint.interface == link.name)
         });
         if known {
             continue;
@@ -77,6 +79,22 @@ fn remove_strays(shared: &Shared, links: &[route::Link], report: &mut ReconcileR
         let stray = Leftover::Interface(link.name.clone());
         doctor::remove_interface(&mut shared.route(), &link.name)?;
         report.removed.push(stray);
+    }
+    remove_stray_bridges(shared, links, report)
+}
+
+/// Removes bridges of networks whose definition is gone: a removal that was killed in the middle.
+fn remove_stray_bridges(shared: &Shared, links: &[route::Link], report: &mut ReconcileReport) -> Result<()> {
+    let prefix = shared.config.bridge_prefix();
+    for link in links.iter().filter(|link| link.kind == "bridge" && link.name.starts_with(&prefix)) {
+        let defined = |name: &str| {
+            let state = shared.state();
+            state.definitions.all().iter().any(|network| network.interface.as_deref() == Some(name))
+        };
+        if !defined(&link.name) {
+            doctor::remove_interface(&mut shared.route(), &link.name)?;
+            report.removed.push(Leftover::Bridge(link.name.clone()));
+        }
     }
     Ok(())
 }

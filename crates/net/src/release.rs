@@ -33,7 +33,7 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 struct Part {
     number: SandboxNumber,
-    interface: Option<String>,
+    interfaces: Vec<String>,
     /// The address, where flows of UDP may know it.
     udp: Option<Ipv4Addr>,
 }
@@ -85,7 +85,7 @@ fn next_batch(shared: &Shared, failed: &mut Vec<SandboxNumber>) -> Option<Vec<Pa
         let has_udp = record.sandbox.ports.iter().any(|port| port.protocol == Protocol::Udp);
         Some(Part {
             number,
-            interface: endpoint.map(|endpoint| endpoint.interface.clone()),
+            interfaces: record.sandbox.endpoints().map(|(_, endpoint)| endpoint.interface.clone()).collect(),
             udp: endpoint.map(|endpoint| endpoint.ip).filter(|_| has_udp),
         })
     };
@@ -146,7 +146,7 @@ fn release(shared: &Shared, parts: &[Part]) -> std::result::Result<(), Vec<Sandb
     for part in parts {
         match remove_pin(&path_of(&directory, part.number)) {
             Ok(()) => {
-                pairs.extend(part.interface.clone());
+                pairs.extend(part.interfaces.iter().cloned());
                 done.push(part);
             }
             Err(_) => left.push(part.number),

@@ -1,12 +1,14 @@
 //! What the threads of an instance share, and in which order they lock it.
 //!
-//! Order: bridge, then route or firewall, then state; nobody holds two of route and firewall. State is held for
+//! Order: bridges, then route or firewall, then state; nobody holds two of route and firewall. State is held for
 //! memory and one append to the journal, never for a netlink call.
 
 use crate::{
     Config, ContainerKey, Error, Network, Result, Sandbox,
+    address::Subnet,
     bridge::{self, Bridge},
     definitions::Definitions,
+    doctor,
     firewall::{BridgeRules, Firewall},
     ipam::Addresses,
     journal::{Journal, Record, Records, SandboxNumber, by_container},
@@ -23,8 +25,8 @@ use tare_types::{ErrorKind, port::PublishedPort};
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    /// The bridge, once it is known to be there.
-    bridge: Mutex<Option<Bridge>>,
+    /// The bridges that are known to be there, by the ids of their networks.
+    bridges: Mutex<BTreeMap<String, Bridge>>,
     pub(crate) route: Mutex<Socket>,
     firewall: Mutex<Firewall>,
     state: Mutex<State>,
@@ -38,8 +40,8 @@ pub(crate) struct State {
     pub(crate) records: Records,
     pub(crate) active: BTreeMap<ContainerKey, SandboxNumber>,
     pub(crate) definitions: Definitions,
-    /// The addresses of the bridge, once its subnet is known.
-    pub(crate) addresses: Option<Addresses>,
+    /// The addresses of the bridges, once their subnets are known, by the ids of their networks.
+    pub(crate) addresses: BTreeMap<String, Addresses>,
     /// Released sandboxes the worker has not taken up.
     pub(crate) queue: Vec<SandboxNumber>,
     /// Ports whose elements are to go with the next transaction.
@@ -76,7 +78,7 @@ impl State {
             journal,
             records,
             definitions,
-            addresses: None,
+            addresses: BTreeMap::new(),
             queue,
             withdrawn,
             new_udp: Vec::new(),
@@ -107,6 +109,13 @@ impl State {
         self.journal.release(number)
     }
 
+    /// Gives an address of a network back.
+    pub(crate) fn give_back(&mut self, network: &str, ip: Ipv4Addr) {
+        if let Some(addresses) = self.addresses.get_mut(network) {
+            addresses.give_back(ip);
+        }
+    }
+
     /// Enters in the journal that the kernel has let go of sandboxes; gives their addresses back.
     pub(crate) fn finish_release(&mut self, numbers: &[SandboxNumber]) -> Result<()> {
         let done: Vec<(SandboxNumber, Record)> =
@@ -116,8 +125,8 @@ impl State {
             return Err(error);
         }
         for (_, record) in done {
-            if let (Some(addresses), Some(endpoint)) = (&mut self.addresses, record.sandbox.endpoint) {
-                addresses.give_back(endpoint.ip);
+            for (network, endpoint) in record.sandbox.endpoints() {
+                self.give_back(network, endpoint.ip);
             }
         }
         Ok(())
@@ -133,7 +142,7 @@ impl Shared {
     pub(crate) fn new(config: Config, route: Socket, firewall: Firewall, state: State) -> Self {
         Self {
             config,
-            bridge: Mutex::new(None),
+            bridges: Mutex::default(),
             route: Mutex::new(route),
             firewall: Mutex::new(firewall),
             state: Mutex::new(state),
@@ -160,16 +169,16 @@ impl Shared {
         firewall
     }
 
-    /// The bridge, made when it is not known to be there. `forget` looks again at one that is.
+    /// The bridge of a network, made when it is not known to be there. `forget` looks again at one that is.
     pub(crate) fn bridge(&self, network: &Network, forget: bool) -> Result<Bridge> {
-        let mut known = self.bridge.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.bridges();
         if forget {
-            *known = None;
+            known.remove(&network.id);
         }
-        if let Some(bridge) = known.as_ref() {
+        if let Some(bridge) = known.get(&network.id) {
             return Ok(bridge.clone());
         }
-        let bridge = bridge::ensure(&self.config, network, &mut self.route())?;
+        let bridge = bridge::ensure(&self.config, network, &self.reserved(&network.id), &mut self.route())?;
         let forwarding_enabled = bridge::enable_forwarding()?;
         {
             let mut state = self.state();
@@ -178,23 +187,80 @@ impl Shared {
             let defined =
                 Network { subnet: Some(bridge.subnet), gateway: Some(bridge.gateway), ..network.clone() };
             state.definitions.update(defined)?;
-            if state.addresses.is_none() || subnet_changed {
+            if subnet_changed || !state.addresses.contains_key(&network.id) {
                 let mut addresses = Addresses::new(bridge.subnet, bridge.gateway);
-                for endpoint in state.records.values().filter_map(|r| r.sandbox.endpoint.as_ref()) {
-                    // An address of an earlier subnet is none of this one.
-                    let _outside = addresses.take(Some(endpoint.ip));
+                for record in state.records.values() {
+                    for (_, endpoint) in record.sandbox.endpoints().filter(|(id, _)| *id == network.id) {
+                        // An address of an earlier subnet is none of this one.
+                        let _outside = addresses.take(Some(endpoint.ip));
+                    }
                 }
-                state.addresses = Some(addresses);
+                state.addresses.insert(network.id.clone(), addresses);
             }
         }
-        self.rebuild_table(&bridge)?;
-        *known = Some(bridge.clone());
+        let mut bridges = known.clone();
+        bridges.insert(network.id.clone(), bridge.clone());
+        self.rebuild_table(&bridges)?;
+        *known = bridges;
         Ok(bridge)
     }
 
+    /// The bridges that are known to be there. Locked before everything else.
+    fn bridges(&self) -> MutexGuard<'_, BTreeMap<String, Bridge>> {
+        // An entry is made when all of it is done.
+        self.bridges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The subnets of all networks but one.
+    fn reserved(&self, network: &str) -> Vec<Subnet> {
+        let state = self.state();
+        let others = state.definitions.all().iter().filter(|other| other.id != network);
+        others.filter_map(|other| other.subnet).collect()
+    }
+
+    /// Removes a network that nobody is on: its definition first, then what the kernel has of it.
+    pub(crate) fn remove_network(&self, network: &Network) -> Result<()> {
+        let mut known = self.bridges();
+        {
+            let mut state = self.state();
+            let users = state.active.values().filter_map(|number| state.records.get(number));
+            let users: Vec<_> = users.filter(|record| record.sandbox.is_on(&network.id)).collect();
+            if !users.is_empty() {
+                let name = |record: &&Record| {
+                    let id = record.sandbox.endpoint.as_ref().map_or("", |endpoint| endpoint.id.as_str());
+                    format!("name:\"{}\" id:\"{}\"", record.sandbox.name, &id[..id.len().min(12)])
+                };
+                let users: Vec<_> = users.iter().map(name).collect();
+                return Err(Error::new(ErrorKind::PermissionDenied, "remove network", &network.name).with_hint(
+                    format!(
+                        "network {} id {} has active endpoints ({})",
+                        network.name,
+                        network.id,
+                        users.join(", ")
+                    ),
+                ));
+            }
+            state.definitions.remove(&network.id)?;
+            state.addresses.remove(&network.id);
+        }
+        let bridge = known.remove(&network.id);
+        if bridge.is_some() {
+            self.rebuild_table(&known)?;
+        }
+        match &network.interface {
+            Some(name) => doctor::remove_interface(&mut self.route(), name),
+            None => Ok(()),
+        }
+    }
+
     /// Makes the table of the instance what the records say.
-    fn rebuild_table(&self, bridge: &Bridge) -> Result<()> {
-        let rules = [BridgeRules { interface: bridge.interface.clone(), subnet: bridge.subnet }];
+    fn rebuild_table(&self, bridges: &BTreeMap<String, Bridge>) -> Result<()> {
+        let rule = |bridge: &Bridge| BridgeRules {
+            interface: bridge.interface.clone(),
+            subnet: bridge.subnet,
+            internal: bridge.internal,
+        };
+        let rules: Vec<_> = bridges.values().map(rule).collect();
         let mut firewall = self.firewall();
         let active: Vec<Sandbox> = {
             let state = self.state();
@@ -206,13 +272,13 @@ impl Shared {
 
     /// Makes the table again after somebody removed it; nothing to do where no bridge was made.
     pub(crate) fn remake_table(&self) -> Result<()> {
-        let known = self.bridge.lock().unwrap_or_else(PoisonError::into_inner);
-        known.as_ref().map_or(Ok(()), |bridge| self.rebuild_table(bridge))
+        let known = self.bridges();
+        if known.is_empty() { Ok(()) } else { self.rebuild_table(&known) }
     }
 
-    /// Forgets the bridge, for the end.
-    pub(crate) fn known_bridge(&self) -> Option<Bridge> {
-        self.bridge.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Forgets the bridges, for the end; says whether there were any.
+    pub(crate) fn forget_bridges(&self) -> bool {
+        !std::mem::take(&mut *self.bridges()).is_empty()
     }
 
     pub(crate) fn network(&self, name: &str) -> Result<Network> {

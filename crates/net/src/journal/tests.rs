@@ -19,6 +19,7 @@ fn record(id: &str, ip: [u8; 4]) -> Record {
             gateway: Some([172, 17, 0, 1].into()),
             mac: MacAddress::from_ip(ip.into()),
         }),
+        more: Vec::new(),
         ports: Vec::new(),
     };
     Record { sandbox, releasing: false }

@@ -12,4 +12,5 @@ mod host;
 
 mod attach;
 mod crash;
+mod networks;
 mod publish;
