@@ -105,11 +105,7 @@ fn fit(
 }
 
 /// Changes the connections of a sandbox, in the journal first.
-fn change(
-    state: &mut State,
-    number: SandboxNumber,
-    change: impl FnOnce(&mut Vec<Connection>),
-) -> Result<()> {
+fn change(state: &mut State, number: SandboxNumber, change: impl FnOnce(&mut Vec<Connection>)) -> Result<()> {
     let Some(mut record) = state.records.get(&number).cloned() else { return Ok(()) };
     change(&mut record.sandbox.more);
     state.journal.attach(number, &record)?;

@@ -16,7 +16,8 @@ pub(crate) fn create(shared: &Shared, new: &NewNetwork) -> Result<Network> {
     check(new)?;
     let id = random_id()?;
     let given = new.options.get(BRIDGE_NAME).filter(|name| !name.is_empty());
-    let interface = given.cloned().unwrap_or_else(|| format!("{}{}", shared.config.bridge_prefix(), &id[..6]));
+    let interface =
+        given.cloned().unwrap_or_else(|| format!("{}{}", shared.config.bridge_prefix(), &id[..6]));
     let network = Network {
         id,
         name: new.name.clone(),
@@ -42,9 +43,8 @@ pub(crate) fn create(shared: &Shared, new: &NewNetwork) -> Result<Network> {
 /// Enters the definition; from here on its name is taken.
 fn define(shared: &Shared, network: &Network) -> Result<()> {
     let mut state = shared.state();
-    let taken = |what: String| {
-        Error::new(ErrorKind::AlreadyExists, "define network", &network.name).with_hint(what)
-    };
+    let taken =
+        |what: String| Error::new(ErrorKind::AlreadyExists, "define network", &network.name).with_hint(what);
     for other in state.definitions.all() {
         if other.name == network.name {
             return Err(taken(format!("network with name {} already exists", network.name)));

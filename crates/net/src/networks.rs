@@ -1,8 +1,8 @@
 //! The networks of one daemon: attach, publish, release, reconcile.
 
 use crate::{
-    AttachRequest, Config, Connection, ContainerKey, Driver, Error, Network, NewNetwork, ReconcileReport, Result,
-    Sandbox, attach, connect, create,
+    AttachRequest, Config, Connection, ContainerKey, Driver, Error, Network, NewNetwork, ReconcileReport,
+    Result, Sandbox, attach, connect, create,
     definitions::Definitions,
     directories::{list_pins, lock_state, make_private_directory},
     doctor,
@@ -69,7 +69,8 @@ impl Networks {
             SandboxNumber::from_str_radix(name.get(name.len().saturating_sub(6)..)?, 16).ok()
         };
         let more = records.values().flat_map(|record| &record.sandbox.more).filter_map(of_more);
-        let numbers = pins.iter().filter_map(|(number, _)| *number).chain(records.keys().copied()).chain(more);
+        let numbers =
+            pins.iter().filter_map(|(number, _)| *number).chain(records.keys().copied()).chain(more);
         let next: SandboxNumber = numbers.max().unwrap_or(0) % 0xff_ffff + 1;
         let stale = pins.into_iter().filter(|(n, _)| !n.is_some_and(|n| records.contains_key(&n)));
         let stale = stale.map(|(_, path)| path).collect();

@@ -13,7 +13,8 @@ pub(crate) fn reconcile(shared: &Shared, live: &[ContainerKey]) -> Result<Reconc
     let needed: Vec<Network> = {
         let state = shared.state();
         let active = state.active.iter();
-        let active: Vec<_> = active.filter_map(|(key, n)| Some((key, &state.records.get(n)?.sandbox))).collect();
+        let active: Vec<_> =
+            active.filter_map(|(key, n)| Some((key, &state.records.get(n)?.sandbox))).collect();
         for (container, sandbox) in &active {
             let lost = |name: &str| !links.iter().any(|link| link.name == name);
             if sandbox.endpoints().any(|(_, endpoint)| lost(&endpoint.interface)) {
@@ -70,9 +71,10 @@ fn reattach_ports(shared: &Shared, links: &[route::Link], bridge: &Bridge, netwo
 fn remove_strays(shared: &Shared, links: &[route::Link], report: &mut ReconcileReport) -> Result<()> {
     let prefix = shared.config.interface_prefix();
     for link in links.iter().filter(|link| link.kind == "veth" && link.name.starts_with(&prefix)) {
-        let known = shared.state().records.values().any(|record| {
-            record.sandbox.endpoints().any(|(_, endpoint)| endpoint.interface == link.name)
-        });
+        let known =
+            shared.state().records.values().any(|record| {
+                record.sandbox.endpoints().any(|(_, endpoint)| endpoint.interface == link.name)
+            });
         if known {
             continue;
         }

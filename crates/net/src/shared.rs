@@ -231,14 +231,13 @@ impl Shared {
                     format!("name:\"{}\" id:\"{}\"", record.sandbox.name, &id[..id.len().min(12)])
                 };
                 let users: Vec<_> = users.iter().map(name).collect();
-                return Err(Error::new(ErrorKind::PermissionDenied, "remove network", &network.name).with_hint(
-                    format!(
+                return Err(Error::new(ErrorKind::PermissionDenied, "remove network", &network.name)
+                    .with_hint(format!(
                         "network {} id {} has active endpoints ({})",
                         network.name,
                         network.id,
                         users.join(", ")
-                    ),
-                ));
+                    )));
             }
             state.definitions.remove(&network.id)?;
             state.addresses.remove(&network.id);
