@@ -21,6 +21,11 @@ pub(crate) fn device(child: &Child<'_>, op: &DeviceOp<'_>) -> Outcome {
         let (place, _) = target::open_target(child.root()?, op.path, TargetKind::File, false)?;
         return mount::attach(bind, place.as_fd());
     }
+    if let Some(path) = op.bind_path {
+        let (place, _) = target::open_target(child.root()?, op.path, TargetKind::File, false)?;
+        let node = mount::copy_path(path, false, &[])?;
+        return mount::attach(node.as_fd(), place.as_fd());
+    }
     child.in_parent_of(op.path, |parent, name| {
         let mode = Mode::from_raw_mode(op.mode & 0o7777);
         match rustix::fs::mknodat(parent, name, FileType::from_raw_mode(op.mode), mode, op.device) {

@@ -1,7 +1,8 @@
 //! Walks the list.
 
 use crate::{
-    ListenerOp, Op, Program, Stage, console, device, execute, identity, mask, mount, namespace, raw,
+    ListenerOp, MountChange, Op, Program, Stage, console, device, execute, identity, mask, mount, namespace,
+    raw,
     report::{At, Call, Failed, Outcome, Report, ReportKind},
     target,
 };
@@ -139,6 +140,7 @@ impl<'a> Child<'a> {
 
     fn step_filesystem(&mut self, op: &Op<'a>) -> Option<Outcome> {
         Some(match *op {
+            Op::OpenRoot(path, propagation) => self.open_root(path, propagation),
             Op::Propagation(flags) => mount::set_propagation(flags),
             Op::AttachRoot(path) => self.root().and_then(|root| mount::attach_root(root, path)),
             Op::Detach(path) => mount::detach(path),
@@ -202,6 +204,12 @@ impl<'a> Child<'a> {
             let _ = fd.into_raw_fd();
         }
         close_others(keep)
+    }
+
+    fn open_root(&mut self, path: &CStr, propagation: u64) -> Outcome {
+        let change = MountChange { set: 0, clear: 0, propagation, recursive: true };
+        self.own_root = Some(mount::copy_path(path, true, &[change])?);
+        Ok(())
     }
 
     fn take_root(&mut self) -> Outcome {

@@ -28,8 +28,8 @@ mod target;
 pub use execute::{ArgumentArray, Pointer};
 pub use interpreter::{ABANDON, MESSAGE};
 pub use op::{
-    CgroupsOp, ConsoleOp, DeviceOp, FsOption, HookOp, IdentityOp, ListenerOp, MountOp, MountSource, Op,
-    Program, SockFilter, Stage, TargetKind, WindowSize,
+    CgroupsOp, ConsoleOp, DeviceOp, FsOption, HookOp, IdentityOp, ListenerOp, MountChange, MountOp,
+    MountSource, Op, PathSource, Program, SockFilter, Stage, TargetKind, WindowSize,
 };
 pub use report::{Call, Report, ReportKind};
 pub use spawn::{CloneRequest, ForeignUser, Spawned, spawn, spawn_in_user};

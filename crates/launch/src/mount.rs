@@ -1,7 +1,7 @@
 //! Mounts below the root: made detached, attached to a descriptor of their place.
 
 use crate::{
-    CgroupsOp, FsOption, MountOp, MountSource,
+    CgroupsOp, FsOption, MountChange, MountOp, MountSource, TargetKind,
     interpreter::Child,
     raw::{self, MountAttr},
     report::{At, Call, Failed, Outcome},
@@ -76,8 +76,16 @@ pub(crate) fn mount(child: &mut Child<'_>, op: &MountOp<'_>) -> Outcome {
         return Ok(());
     }
     let root = child.root()?;
+    if let MountSource::Path(source) = op.source {
+        let tree = copy_path(source.path, source.recursive, source.changes)?;
+        let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&tree).at(Call::Fstat)?.st_mode);
+        let kind = if kind.is_dir() { TargetKind::Directory } else { TargetKind::File };
+        let (place, _) = target::open_target(root, op.destination, kind, op.strict)?;
+        return attach(tree.as_fd(), place.as_fd());
+    }
     let (place, is_new) = target::open_target(root, op.destination, op.target, op.strict)?;
     match op.source {
+        MountSource::Path(_) => Ok(()),
         MountSource::Tree(tree) => {
             attach(tree, place.as_fd())?;
             // One that was made is open for writing, which would keep the root from becoming read-only.
@@ -199,6 +207,21 @@ pub(crate) fn clone_tree(fd: BorrowedFd<'_>, recursive: bool) -> Outcome<OwnedFd
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     rustix::mount::open_tree(fd, c"", flags).at(Call::OpenTree)
+}
+
+/// A detached copy of what is at a path of the host's root, with its attributes.
+pub(crate) fn copy_path(path: &CStr, recursive: bool, changes: &[MountChange]) -> Outcome<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    let tree = rustix::mount::open_tree(CWD, path, flags).at(Call::OpenTree)?;
+    for change in changes {
+        let &MountChange { set, clear, propagation, recursive } = change;
+        let attr = MountAttr { set, clear, propagation, ..MountAttr::default() };
+        raw::mount_setattr(tree.as_fd(), recursive, &attr).at(Call::MountSetattr)?;
+    }
+    Ok(tree)
 }
 
 /// Sets attributes of the mount at a path.

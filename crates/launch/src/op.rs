@@ -44,6 +44,9 @@ pub enum Op<'a> {
     NewKeyring(&'a CStr),
     /// setsid(2).
     NewSession,
+    /// Takes a copy of the tree at a path of the host's root as the root, with this propagation (`MS_*`) of all of it:
+    /// for a parent that may not copy mounts.
+    OpenRoot(&'a CStr, u64),
     /// Changes propagation of all mounts, `MS_*` flags.
     Propagation(u32),
     /// Attaches the root's tree: at `/` itself, or at a path when hooks need to find it there.
@@ -158,10 +161,36 @@ pub struct MountOp<'a> {
 pub enum MountSource<'a> {
     /// A detached tree that the parent opened and gave its attributes.
     Tree(BorrowedFd<'a>),
+    /// A path of the host's root, while that is still the child's: the tree that is there by now.
+    Path(PathSource<'a>),
     /// The cgroups of version 1 below a file system of their own.
     Cgroups(&'a CgroupsOp<'a>),
     /// A new instance of a file system: type, options, `MOUNT_ATTR_*`.
     Filesystem(&'a CStr, &'a [FsOption<'a>], u32),
+}
+
+/// A tree that the child copies itself.
+#[derive(Debug, Clone, Copy)]
+pub struct PathSource<'a> {
+    /// Path of the host's root.
+    pub path: &'a CStr,
+    /// With what is mounted below it.
+    pub recursive: bool,
+    /// What to change of the copy, one after the other.
+    pub changes: &'a [MountChange],
+}
+
+/// A change of attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MountChange {
+    /// `MOUNT_ATTR_*`.
+    pub set: u64,
+    /// `MOUNT_ATTR_*`.
+    pub clear: u64,
+    /// `MS_*`, 0 to leave it.
+    pub propagation: u64,
+    /// For all mounts below too.
+    pub recursive: bool,
 }
 
 /// The cgroup trees of a container.
@@ -209,6 +238,8 @@ pub struct DeviceOp<'a> {
     pub owner: Option<(u32, u32)>,
     /// The host's node to bind instead: in a user namespace mknod(2) is not allowed.
     pub bind: Option<BorrowedFd<'a>>,
+    /// The same for a parent that may not copy mounts: the node's path of the host's root.
+    pub bind_path: Option<&'a CStr>,
 }
 
 /// A terminal.

@@ -18,9 +18,12 @@ const SIGCHLD: i32 = 17;
 const SIGWINCH: i32 = 28;
 
 /// What a command does first that will have a child in a container.
-pub(crate) fn prepare_process() -> Result<(), Failure> {
+pub(crate) fn prepare_process(creates: bool) -> Result<(), Failure> {
     // Between clone and execve a child is a copy of this process: nobody may look into it (CVE-2016-9962).
-    tare_sys::process::set_not_dumpable()?;
+    // An ordinary user's child must be looked at while its id maps are written; its new pid namespace is empty then.
+    if !creates || rustix::process::geteuid().is_root() {
+        tare_sys::process::set_not_dumpable()?;
+    }
     // A descriptor opened later must not become a standard stream of the container.
     for number in 0..3 {
         if !tare_sys::file::is_open(number) {

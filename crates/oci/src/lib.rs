@@ -33,6 +33,8 @@ pub(crate) struct Context<'a> {
     /// By `--root`.
     pub(crate) root_is_given: bool,
     pub(crate) systemd_cgroup: bool,
+    /// `--rootless`; nothing for `auto`.
+    pub(crate) rootless: Option<bool>,
     pub(crate) log: Log,
     pub(crate) environment: &'a [String],
 }
@@ -47,6 +49,7 @@ impl Context<'_> {
         tare_runtime::Runtime::new(tare_runtime::RuntimeOptions {
             root: self.root.clone(),
             systemd_cgroup: self.systemd_cgroup,
+            rootless: self.rootless,
         })
     }
 }
@@ -109,6 +112,16 @@ pub fn run(arguments: &[String], environment: &[String]) -> i32 {
         root_is_given: global.value("root").is_some(),
         root: global.value("root").map_or_else(default_root, ToString::to_string),
         systemd_cgroup: global.has("systemd-cgroup"),
+        rootless: match global.value("rootless").unwrap_or("auto") {
+            "auto" => None,
+            word => match word.parse() {
+                Ok(rootless) => Some(rootless),
+                Err(_) => {
+                    complain(&format!("error: invalid value {word:?} for --rootless: true, false or auto"));
+                    return 1;
+                }
+            },
+        },
         log,
         environment,
     };

@@ -164,6 +164,7 @@ fn describe(op: &Op<'_>) -> String {
         Op::Unshare(flags) => format!("make namespaces {flags:#x}"),
         Op::NewKeyring(_) => "make a session keyring".to_string(),
         Op::NewSession => "make a session".to_string(),
+        Op::OpenRoot(path, _) => format!("open the root file system {:?}", path.to_string_lossy()),
         Op::Propagation(_) => "set the propagation of the root".to_string(),
         Op::AttachRoot(_) => "attach the root file system".to_string(),
         Op::Detach(path) => format!("detach {}", path.to_string_lossy()),
@@ -172,6 +173,10 @@ fn describe(op: &Op<'_>) -> String {
             let destination = mount.destination.to_string_lossy();
             match mount.source {
                 MountSource::Cgroups(_) => format!("error mounting \"cgroup\" to rootfs at {destination:?}"),
+                MountSource::Path(source) => {
+                    let source = source.path.to_string_lossy();
+                    format!("error mounting {source:?} to rootfs at {destination:?}")
+                }
                 MountSource::Tree(_) => format!("error mounting to rootfs at {destination:?}"),
                 MountSource::Filesystem(kind, ..) => {
                     format!("error mounting {:?} to rootfs at {destination:?}", kind.to_string_lossy())

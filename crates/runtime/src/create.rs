@@ -90,7 +90,8 @@ pub(crate) fn create(runtime: &Runtime, options: &CreateOptions<'_>) -> Result<(
     if !options.bundle.starts_with('/') {
         return Err(Error::invalid("bundle", format!("{:?} is not absolute", options.bundle)));
     }
-    let plan = Plan::new(options.spec, options.bundle)?;
+    let mut plan = Plan::new(options.spec, options.bundle)?;
+    plan.set_caller(runtime.caller())?;
     if options.no_pivot && !plan.namespaces.has(Kind::Mount) {
         return Err(Error::invalid("no-pivot", "there is no mount namespace whose root could be moved"));
     }
@@ -181,6 +182,7 @@ impl Launch<'_> {
             listener: agent.as_ref().map(Agent::op),
             keep_fds: self.options.keep_fds,
         };
+        let denied = self.denies_groups()?;
         let options = program::options(plan);
         let cgroup_lists = program::cgroup_lists(self.prepared);
         let cgroups = program::cgroups(plan, &cgroup_lists);
@@ -199,7 +201,7 @@ impl Launch<'_> {
             start_hooks: hook_files.ops(&start_strings, &start_pointers, 1),
         };
         let process =
-            program::process_parts(&plan.process, &arguments, &environment, wires.console, true, false);
+            program::process_parts(&plan.process, &arguments, &environment, wires.console, true, denied);
         let keyring =
             (!self.options.no_new_keyring).then(|| c_string("id", &format!("_ses.{}", self.options.id)));
         let keyring = keyring.transpose()?;
@@ -216,13 +218,17 @@ impl Launch<'_> {
         let spawned = made.insert(self.spawn(&program)?);
         drop(report.write);
         if let Some(maps) = &maps {
-            userns::write_maps(spawned.pid, &plan.namespaces.mapping)?;
+            if plan.caller.ordinary {
+                userns::write_own_maps(spawned.pid, &plan.namespaces.mapping)?;
+            } else {
+                userns::write_maps(spawned.pid, &plan.namespaces.mapping)?;
+            }
             child::release(&maps.write)?;
         }
         if !plan.interfaces.is_empty() {
             interfaces::move_all(&plan.interfaces, spawned.pid, self.prepared)?;
         }
-        let state = self.state_file(spawned.pid)?;
+        let state = self.state_file(spawned.pid, denied)?;
         self.dir.store_new(&state)?;
         hook_files.write(&state)?;
         if let Some(agent) = &agent {
@@ -294,7 +300,23 @@ impl Launch<'_> {
         Error::new(ErrorKind::Internal, OPERATION, "the first process ended during its set-up", how)
     }
 
-    fn state_file(&self, pid: i32) -> Result<StateFile> {
+    /// Whether setgroups(2) is denied in the container's user namespace.
+    fn denies_groups(&self) -> Result<bool> {
+        let plan = self.plan;
+        if !plan.caller.confined {
+            return Ok(false);
+        }
+        let own = plan.caller.ordinary && plan.namespaces.mapping.is_own();
+        let text = || tare_sys::file::read_text("/proc/self/setgroups", 16).unwrap_or_default();
+        let denied = own || text().starts_with("deny");
+        if denied && !plan.process.identity.groups.is_empty() {
+            let text = "cannot set any additional groups in a rootless container";
+            return Err(Error::invalid("process.user.additionalGids", text));
+        }
+        Ok(denied)
+    }
+
+    fn state_file(&self, pid: i32, deny_setgroups: bool) -> Result<StateFile> {
         let start = tare_sys::process::stat(pid).during("read the first process")?;
         let (seconds, nanos) = tare_sys::clock::realtime();
         let (options, plan) = (self.options, self.plan);
@@ -319,7 +341,7 @@ impl Launch<'_> {
             },
             labels,
             no_new_keyring: options.no_new_keyring,
-            rootless_euid: false,
+            rootless_euid: plan.caller.ordinary,
             version: options.spec.version.clone(),
         };
         let path = |kind: Kind| (kind.state_name().into(), format!("/proc/{pid}/ns/{}", kind.file()));
@@ -329,7 +351,7 @@ impl Launch<'_> {
             init_process_start: start.map_or(0, |(start, _)| start),
             created: Timestamp::new(seconds, nanos),
             config,
-            rootless: false,
+            rootless: plan.caller.confined,
             cgroup_paths: self.cgroup.paths().clone(),
             namespace_paths: Kind::ALL.into_iter().map(path).collect(),
             external_descriptors: Vec::new(),
@@ -340,7 +362,7 @@ impl Launch<'_> {
                 program: plan.process.arguments[0].to_string_lossy().into_owned(),
                 annotations: options.spec.annotations.clone(),
                 namespaces: plan.namespaces.kinds().map(|kind| kind.state_name().into()).collect(),
-                deny_setgroups: false,
+                deny_setgroups,
                 personality: linux.and_then(|linux| linux.personality.clone()),
                 memory_policy: linux.and_then(|linux| linux.memory_policy.clone()),
                 listener: plan.process.seccomp.as_ref().and_then(|filter| filter.listener.clone()),

@@ -18,7 +18,7 @@ use crate::{
 };
 use alloc::format;
 use rustix::fd::{AsFd, OwnedFd};
-use tare_launch::{CloneRequest, Op, Program, ReportKind, Spawned};
+use tare_launch::{CloneRequest, ForeignUser, Op, Program, ReportKind, Spawned};
 use tare_sys::RootDir;
 use tare_types::{ErrorKind, spec::ContainerStatus};
 
@@ -48,6 +48,10 @@ pub(crate) fn exec(container: &Container, options: &ExecOptions<'_>) -> Result<P
         flags,
         listener: own.listener.clone(),
     });
+    if !rustix::process::geteuid().is_root() {
+        // Its own files in procfs are the machine's root's while nobody may look at it: it keeps the caller's score.
+        plan.oom_score = None;
+    }
     let first = container.open_first()?;
     let streams = Streams::prepare(options.io, plan.terminal)?;
     let entrance = container.cgroup.entrance(&options.cgroup)?;
@@ -113,7 +117,8 @@ impl Joined<'_> {
             entrance: self.entrance,
             container: self.first.as_fd(),
             root: root.as_ref().map(AsFd::as_fd),
-            namespaces: self.namespaces() & !Kind::Pid.flag(),
+            namespaces: self.namespaces() & !self.born_in(),
+            in_user: self.namespaces() & Kind::User.flag() != 0,
             wires: &wires,
         };
         let (mut ops, mut inside) = (join.outside(), join.inside());
@@ -150,7 +155,30 @@ impl Joined<'_> {
         }
     }
 
+    /// An ordinary user enters the user namespace first: it is there that it has rights.
+    fn born_in(&self) -> u32 {
+        let user = if rustix::process::geteuid().is_root() { 0 } else { Kind::User.flag() };
+        Kind::Pid.flag() | user
+    }
+
+    fn spawn_in_user(&self, program: &Program<'_>) -> Result<Spawned> {
+        let open = |kind: Kind| {
+            let path = format!("/proc/{}/ns/{}", self.container.state.init_process_pid, kind.file());
+            tare_sys::file::open(&path, rustix::fs::OFlags::RDONLY, 0).during(OPERATION)
+        };
+        let (user, pid) = (open(Kind::User)?, open(Kind::Pid)?);
+        let joined = [(pid.as_fd(), Kind::Pid.flag())];
+        let joined = if self.namespaces() & Kind::Pid.flag() != 0 { &joined[..] } else { &[] };
+        let foreign = ForeignUser { user: user.as_fd(), joined };
+        let request = CloneRequest { namespaces: 0, cgroup: self.entrance.birthplace() };
+        tare_launch::spawn_in_user(&foreign, &request, program)
+            .map_err(|errno| Error::system(OPERATION, tare_sys::Error::new("clone3", "", errno)))
+    }
+
     fn spawn(&self, program: &Program<'_>) -> Result<Spawned> {
+        if self.namespaces() & self.born_in() & Kind::User.flag() != 0 {
+            return self.spawn_in_user(program);
+        }
         let cgroup = self.entrance.birthplace();
         let enters_pid = self.namespaces() & Kind::Pid.flag() != 0;
         let entered = enters_pid

@@ -33,6 +33,8 @@ use tare_types::spec::{Hooks, Linux, LinuxResources, Spec};
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) namespaces: Namespaces,
+    /// What the caller may do; until it is known, everything.
+    pub(crate) caller: Caller,
     /// Absolute path of the root file system on the host.
     pub(crate) rootfs: String,
     pub(crate) readonly_root: bool,
@@ -54,6 +56,16 @@ pub(crate) struct Plan {
     pub(crate) resources: LinuxResources,
     pub(crate) time_offsets: Option<Vec<u8>>,
     pub(crate) process: ProcessPlan,
+}
+
+/// What the runtime's own process may do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Caller {
+    /// Its user namespace is not the machine's first one, or it is an ordinary user: no nodes can be made, and the
+    /// flags of mounts that it was given are locked.
+    pub(crate) confined: bool,
+    /// It is an ordinary user and may not copy mounts: the child does, in its own user namespace.
+    pub(crate) ordinary: bool,
 }
 
 /// Propagation of the root.
@@ -107,7 +119,37 @@ impl Plan {
                 linux.memory_policy.as_ref(),
             )?,
             namespaces,
+            caller: Caller::default(),
         })
+    }
+
+    /// Takes into account who creates the container.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where an ordinary user cannot have what is asked for.
+    pub(crate) fn set_caller(&mut self, caller: Caller) -> Result<()> {
+        self.caller = caller;
+        if caller.ordinary && !self.namespaces.has(Kind::User) {
+            return Err(Error::invalid("linux.namespaces", "rootless container requires user namespaces"));
+        }
+        if caller.ordinary && self.mounts.iter().any(MountPlan::is_idmapped) {
+            return Err(Error::invalid("mounts", "an ordinary user cannot map the ids of a mount"));
+        }
+        for device in self.devices.iter_mut().filter(|_| caller.confined) {
+            device.bind.get_or_insert_with(|| device.path.to_string_lossy().into_owned());
+        }
+        Ok(())
+    }
+
+    /// Whether the flags of the mounts that the container is given are locked.
+    pub(crate) fn has_locked_mounts(&self) -> bool {
+        self.caller.confined || self.namespaces.has(Kind::User)
+    }
+
+    /// Whether a source is below the container's own root: it may be what another mount of the list puts there.
+    pub(crate) fn is_inside(&self, source: &str) -> bool {
+        let root = self.rootfs.trim_end_matches('/');
+        source.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'))
     }
 
     /// Whether programs must run while the host's root is still there.

@@ -19,9 +19,9 @@ use alloc::{
 };
 use rustix::{
     fd::{AsFd, OwnedFd},
-    fs::{FileType, OFlags},
+    fs::{FileType, OFlags, StatVfsMountFlags as Flags},
 };
-use tare_launch::TargetKind;
+use tare_launch::{MountChange, TargetKind};
 use tare_sys::{
     RootDir,
     mount::{MountAttr, clone_tree, set_attributes},
@@ -41,7 +41,9 @@ pub(crate) struct Prepared {
     /// One per mount of the plan; `None` where the child makes the file system itself.
     pub(crate) trees: Vec<PreparedMount>,
     /// One per device of the plan; the host's node in a user namespace.
-    pub(crate) devices: Vec<Option<OwnedFd>>,
+    pub(crate) devices: Vec<PreparedDevice>,
+    /// The child opens the tree at this path as its root.
+    pub(crate) copied_root: Option<CString>,
     pub(crate) namespaces: Vec<(Kind, OwnedFd)>,
     pub(crate) entrance: Entrance,
     /// Where the root is attached for hooks, or to be moved from; else nobody needs a path of it.
@@ -58,14 +60,32 @@ pub(crate) enum PreparedMount {
     /// The child makes it.
     None,
     Tree(OwnedFd, TargetKind),
+    /// The child copies what is at the path, recursively or not, and changes it.
+    Path(CString, bool, Vec<MountChange>),
     /// cgroup v1, below a tmpfs: names and trees; links: target and name; read-only.
     Cgroups(Vec<(CString, OwnedFd)>, Vec<(CString, CString)>, bool),
 }
 
+/// What a device of the plan needs from the parent.
+#[derive(Debug)]
+pub(crate) enum PreparedDevice {
+    /// The child makes it.
+    None,
+    Tree(OwnedFd),
+    /// The child copies what is at the path.
+    Path(CString),
+}
+
 impl Prepared {
+    /// Whether the child needs paths of the host for its mounts.
+    pub(crate) fn needs_host(&self) -> bool {
+        self.copied_root.is_some() || self.trees.iter().any(|tree| matches!(tree, PreparedMount::Path(..)))
+    }
+
     pub(crate) fn new(plan: &Plan, cgroup: &Cgroup, no_pivot: bool) -> Result<Self> {
         let root = open_root(plan)?;
-        let devices = plan.devices.iter().map(prepare_device).collect::<Result<_>>()?;
+        let devices =
+            plan.devices.iter().map(|device| prepare_device(device, plan)).collect::<Result<_>>()?;
         let namespaces: Vec<(Kind, OwnedFd)> = plan
             .namespaces
             .joined()
@@ -86,10 +106,14 @@ impl Prepared {
         } else {
             None
         };
-        let needs_path = plan.has_early_hooks() || no_pivot;
+        let inside =
+            |mount: &MountPlan| matches!(&mount.kind, MountKind::Bind(bind) if plan.is_inside(&bind.source));
+        let needs_path = plan.has_early_hooks() || no_pivot || plan.mounts.iter().any(inside);
         let root_path = needs_path.then(|| crate::plan::c_string("root.path", &plan.rootfs)).transpose()?;
         let exposed = if no_pivot { exposed_mounts()? } else { Vec::new() };
-        Ok(Self { root, trees, devices, namespaces, entrance, root_path, exposed, home })
+        let copied_root =
+            plan.caller.ordinary.then(|| crate::plan::c_string("root.path", &plan.rootfs)).transpose()?;
+        Ok(Self { root, trees, devices, copied_root, namespaces, entrance, root_path, exposed, home })
     }
 }
 
@@ -108,6 +132,10 @@ fn exposed_mounts() -> Result<Vec<CString>> {
 /// The root as a detached clone whose propagation is already right: pivot_root refuses a shared one.
 fn open_root(plan: &Plan) -> Result<OwnedFd> {
     let operation = "open the root file system";
+    if plan.caller.ordinary {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        return tare_sys::file::open(&plan.rootfs, flags, 0).during(operation);
+    }
     let root = clone_tree(&plan.rootfs, true).during(operation)?;
     let stat = rustix::fs::fstat(&root).map_err(|errno| {
         Error::system(operation, tare_sys::Error::new("fstat", plan.rootfs.as_str(), errno))
@@ -128,14 +156,46 @@ fn prepare_mount(
 ) -> Result<PreparedMount> {
     match &mount.kind {
         MountKind::Filesystem(_) | MountKind::Remount(_) => Ok(PreparedMount::None),
+        MountKind::Bind(bind) if copied_by_child(bind, plan) => {
+            copy_later(bind, mount.propagation, plan).map_err(|error| error.with_object(mount.name()))
+        }
         MountKind::Bind(bind) => {
             prepare_bind(bind, mount.propagation, plan, user).map_err(|error| match error.errno() {
                 Some(_) => Error::new(error.kind(), MOUNTING, mount.name(), error.to_string()),
                 None => error,
             })
         }
-        MountKind::Cgroup(attributes) => prepare_cgroups(attributes.is_readonly(), cgroup),
+        MountKind::Cgroup(attributes) => prepare_cgroups(attributes.is_readonly(), cgroup, plan),
     }
+}
+
+/// An ordinary user's child copies everything itself; for others it does what earlier mounts of the list put there.
+fn copied_by_child(bind: &BindPlan, plan: &Plan) -> bool {
+    let inside = plan.is_inside(&bind.source) && plan.namespaces.has(Kind::Mount);
+    plan.caller.ordinary || (inside && bind.idmap.is_none())
+}
+
+/// What the child is to do with a source; the same changes in the same order as in [`prepare_bind`].
+fn copy_later(bind: &BindPlan, (propagation, for_all): (u32, bool), plan: &Plan) -> Result<PreparedMount> {
+    let (wanted, for_all) = if propagation == 0 { (SLAVE, true) } else { (u64::from(propagation), for_all) };
+    let change = |attributes: Attributes, propagation, recursive| MountChange {
+        set: attributes.set,
+        clear: attributes.clear,
+        propagation,
+        recursive,
+    };
+    let mut changes = alloc::vec![change(Attributes::default(), wanted, for_all)];
+    if !bind.recursive_attributes.is_empty() {
+        changes.push(change(bind.recursive_attributes, 0, true));
+    }
+    let attributes = match rustix::fs::statvfs(bind.source.as_str()) {
+        Ok(stat) if plan.has_locked_mounts() => within(stat.f_flag, bind)?,
+        _ => bind.attributes,
+    };
+    if !attributes.is_empty() {
+        changes.push(change(attributes, 0, false));
+    }
+    Ok(PreparedMount::Path(crate::plan::c_string("mounts", &bind.source)?, bind.recursive, changes))
 }
 
 fn prepare_bind(
@@ -157,7 +217,14 @@ fn prepare_bind(
         let attr = attr(bind.recursive_attributes.set, bind.recursive_attributes.clear);
         set_attributes(&tree, true, &attr).during("")?;
     }
-    let wanted = if plan.namespaces.has(Kind::User) { within(&tree, bind)? } else { bind.attributes };
+    let wanted = if plan.has_locked_mounts() && !bind.attributes.is_empty() {
+        let stat = rustix::fs::fstatvfs(&tree).map_err(|errno| {
+            Error::system("", tare_sys::Error::new("fstatvfs", bind.source.as_str(), errno))
+        })?;
+        within(stat.f_flag, bind)?
+    } else {
+        bind.attributes
+    };
     if !wanted.is_empty() {
         set_attributes(&tree, false, &attr(wanted.set, wanted.clear)).during("")?;
     }
@@ -179,13 +246,11 @@ fn prepare_bind(
 
 /// The attributes for a user namespace: it gets no mount that allows more than the source does. The kernel has this
 /// rule for mounts that such a namespace makes itself (mount_namespaces(7)); this one is made for it.
-fn within(tree: &OwnedFd, bind: &BindPlan) -> Result<Attributes> {
-    use rustix::fs::StatVfsMountFlags as Flags;
-    let system = |call, errno| Error::system("", tare_sys::Error::new(call, bind.source.as_str(), errno));
-    if bind.attributes.is_empty() {
-        return Ok(bind.attributes);
-    }
-    let flags = rustix::fs::fstatvfs(tree).map_err(|errno| system("fstatvfs", errno))?.f_flag;
+fn within(flags: Flags, bind: &BindPlan) -> Result<Attributes> {
+    let refused = || {
+        let cause = tare_sys::Error::new("mount_setattr", bind.source.as_str(), tare_sys::Errno::PERM);
+        Error::system("", cause)
+    };
     // The first four flags have the values that MOUNT_ATTR_* have.
     let times = match (flags.contains(Flags::NOATIME), flags.contains(Flags::RELATIME)) {
         (true, _) => 0x10,
@@ -194,9 +259,7 @@ fn within(tree: &OwnedFd, bind: &BindPlan) -> Result<Attributes> {
     };
     let directories = if flags.contains(Flags::NODIRATIME) { 0x80 } else { 0 };
     let source = (flags.bits() & LOCKABLE) | times | directories;
-    bind.attributes
-        .within(source, bind.explicit)
-        .ok_or_else(|| system("mount_setattr", tare_sys::Errno::PERM))
+    bind.attributes.within(source, bind.explicit).ok_or_else(refused)
 }
 
 fn attr(set: u64, clear: u64) -> MountAttr {
@@ -205,7 +268,14 @@ fn attr(set: u64, clear: u64) -> MountAttr {
 
 /// The container's own cgroup directories, bound: cheaper than a new mount of the file system, and what a
 /// cgroup namespace would show.
-fn prepare_cgroups(readonly: bool, cgroup: &Cgroup) -> Result<PreparedMount> {
+fn prepare_cgroups(readonly: bool, cgroup: &Cgroup, plan: &Plan) -> Result<PreparedMount> {
+    if plan.caller.ordinary {
+        // The container has no cgroup of its own there: what is shown is the host's, never to be written (CVE-2023-25809).
+        let usual = c"/sys/fs/cgroup".into();
+        let change =
+            MountChange { set: CGROUP_ATTRIBUTES | 1, clear: 0, propagation: SLAVE, recursive: true };
+        return Ok(PreparedMount::Path(usual, true, alloc::vec![change]));
+    }
     let open = |directory: &str| clone_tree(directory, false).during("mount cgroup");
     if cgroup.is_v2() {
         let tree = open(cgroup.directory("").unwrap_or("/sys/fs/cgroup"))?;
@@ -241,8 +311,12 @@ fn host_name(directory: &str, controller: &str) -> String {
     directory.split('/').find(holds).unwrap_or(controller).to_string()
 }
 
-fn prepare_device(device: &DevicePlan) -> Result<Option<OwnedFd>> {
-    device.bind.as_ref().map(|path| clone_tree(path, false).during("bind device")).transpose()
+fn prepare_device(device: &DevicePlan, plan: &Plan) -> Result<PreparedDevice> {
+    let Some(path) = &device.bind else { return Ok(PreparedDevice::None) };
+    if plan.caller.ordinary {
+        return crate::plan::c_string("linux.devices", path).map(PreparedDevice::Path);
+    }
+    clone_tree(path, false).map(PreparedDevice::Tree).during("bind device")
 }
 
 fn home_in_tree(root: &OwnedFd, uid: u32) -> Result<CString> {

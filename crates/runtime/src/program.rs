@@ -5,14 +5,14 @@
 use crate::{
     cgroup::Entrance,
     plan::{DevicePlan, Kind, MountKind, MountPlan, Plan, ProcessPlan},
-    prepare::{CGROUP_ATTRIBUTES, Prepared, PreparedMount},
+    prepare::{CGROUP_ATTRIBUTES, Prepared, PreparedDevice, PreparedMount},
 };
 use alloc::vec::Vec;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use tare_launch::{
     ArgumentArray, CgroupsOp, ConsoleOp, DeviceOp, FsOption, HookOp, IdentityOp, ListenerOp, MountOp,
-    MountSource, Op, Pointer, Stage, TargetKind,
+    MountSource, Op, PathSource, Pointer, Stage, TargetKind,
 };
 
 /// Descriptors between parent and child.
@@ -128,6 +128,10 @@ fn mount_op<'a>(
     };
     Some(match (prepared, &mount.kind) {
         (PreparedMount::Tree(tree, target), _) => op(MountSource::Tree(tree.as_fd()), *target),
+        (PreparedMount::Path(path, recursive, changes), _) => {
+            let source = PathSource { path, recursive: *recursive, changes };
+            op(MountSource::Path(source), TargetKind::Directory)
+        }
         (PreparedMount::Cgroups(..), _) => op(MountSource::Cgroups(cgroups.next()?), TargetKind::Directory),
         (PreparedMount::None, MountKind::Filesystem(new)) => MountOp {
             destination: &mount.destination,
@@ -143,12 +147,13 @@ fn mount_op<'a>(
 
 /// The device nodes of the plan.
 pub(crate) fn devices<'a>(plan: &'a Plan, prepared: &'a Prepared) -> Vec<DeviceOp<'a>> {
-    let op = |(device, bind): (&'a DevicePlan, &'a Option<OwnedFd>)| DeviceOp {
+    let op = |(device, bind): (&'a DevicePlan, &'a PreparedDevice)| DeviceOp {
         path: &device.path,
         mode: device.mode,
         device: rustix::fs::makedev(device.major, device.minor),
         owner: device.owner,
-        bind: bind.as_ref().map(AsFd::as_fd),
+        bind: if let PreparedDevice::Tree(tree) = bind { Some(tree.as_fd()) } else { None },
+        bind_path: if let PreparedDevice::Path(path) = bind { Some(path) } else { None },
     };
     plan.devices.iter().zip(&prepared.devices).map(op).collect()
 }
@@ -302,8 +307,10 @@ pub(crate) struct Join<'a> {
     pub(crate) container: BorrowedFd<'a>,
     /// Its root, where the container has no mount namespace that would bring it along.
     pub(crate) root: Option<BorrowedFd<'a>>,
-    /// `CLONE_NEW*` of the kinds to join; the pid namespace is not among them.
+    /// `CLONE_NEW*` of the kinds to join; those that the process is born in are not among them.
     pub(crate) namespaces: u32,
+    /// It is in a user namespace of the container's.
+    pub(crate) in_user: bool,
     pub(crate) wires: &'a Wires<'a>,
 }
 
@@ -330,7 +337,7 @@ impl<'a> Join<'a> {
     pub(crate) fn inside(&self) -> Vec<Op<'a>> {
         let mut ops = Vec::with_capacity(24);
         ops.push(Op::TakeRoot);
-        if self.namespaces & Kind::User.flag() != 0 {
+        if self.in_user {
             ops.push(Op::BecomeRoot);
         }
         ops.push(Op::NewSession);
@@ -382,7 +389,13 @@ fn root_file_system<'a>(
     // exceptions: hooks are promised the host's root, and the container's at its path; and in a user namespace
     // procfs and sysfs can be mounted only while another instance is in sight. Then it is the descriptor of the
     // root, below which everything is resolved, that keeps the set-up inside.
-    let late = plan.has_early_hooks() || plan.namespaces.has(Kind::User) || !own_mounts;
+    // A source below the container's own root is there only when the mounts before it are.
+    let host = plan.has_early_hooks() || prepared.needs_host();
+    let late = host || plan.namespaces.has(Kind::User) || !own_mounts;
+    if let Some(path) = &prepared.copied_root {
+        let propagation = u64::from(plan.propagation.before & !(1 << 14));
+        ops.push(Op::OpenRoot(path, propagation));
+    }
     if own_mounts {
         ops.push(Op::AttachRoot(prepared.root_path.as_deref()));
         ops.extend(prepared.exposed.iter().map(|path| Op::Detach(path)));

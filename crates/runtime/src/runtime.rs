@@ -4,6 +4,7 @@ use crate::{
     Container, CreateOptions, During, Error, Process, Result,
     cgroup::Cgroup,
     child, create,
+    plan::Caller,
     state::{self, StateDir},
 };
 use alloc::{
@@ -22,6 +23,8 @@ pub struct RuntimeOptions {
     pub root: String,
     /// Make cgroups through systemd; `cgroupsPath` then reads `slice:prefix:name`.
     pub systemd_cgroup: bool,
+    /// Whether to go without cgroups that the caller may not make; by default, if it is no root of the machine.
+    pub rootless: Option<bool>,
 }
 
 /// A set of containers whose states share a directory.
@@ -120,8 +123,15 @@ impl Runtime {
         Ok(self.mounts.get_or_init(|| mounts))
     }
 
-    /// Whether the caller is an ordinary user.
+    /// Who calls. Where the machine's root is not mapped, `/proc` belongs to somebody else.
+    pub(crate) fn caller(&self) -> Caller {
+        let ordinary = !rustix::process::geteuid().is_root();
+        let foreign = || rustix::fs::stat("/proc").is_ok_and(|stat| stat.st_uid != 0);
+        Caller { ordinary, confined: ordinary || foreign() }
+    }
+
+    /// Whether the caller may lack the right to make cgroups.
     pub(crate) fn is_rootless(&self) -> bool {
-        !rustix::process::geteuid().is_root()
+        self.options.rootless.unwrap_or_else(|| self.caller().confined)
     }
 }

@@ -22,6 +22,35 @@ pub(crate) fn write_maps(pid: i32, mapping: &UserMapping) -> Result<()> {
     write("gid_map", &mapping.gid)
 }
 
+impl UserMapping {
+    /// Whether it is the one line that the kernel lets an ordinary user write: of the own ids.
+    pub(crate) fn is_own(&self) -> bool {
+        let own = |map: &str, id: u32| {
+            let words: alloc::vec::Vec<&str> = map.split_whitespace().collect();
+            matches!(words.as_slice(), [_, host, "1"] if host.parse() == Ok(id))
+        };
+        own(&self.uid, rustix::process::geteuid().as_raw())
+            && own(&self.gid, rustix::process::getegid().as_raw())
+    }
+}
+
+/// The same by an ordinary user: own ids without help, others through the programs that `/etc/subuid` and
+/// `/etc/subgid` are for. The process must be dumpable: its files in procfs are its own only then.
+pub(crate) fn write_own_maps(pid: i32, mapping: &UserMapping) -> Result<()> {
+    if mapping.is_own() {
+        // Without this the kernel takes no map of groups from such a user (user_namespaces(7)).
+        let path = format!("/proc/{pid}/setgroups");
+        tare_sys::file::write_existing(&path, b"deny").during("write the id maps of the user namespace")?;
+        return write_maps(pid, mapping);
+    }
+    for (name, map) in [("newuidmap", &mapping.uid), ("newgidmap", &mapping.gid)] {
+        let words = [format!("{pid}")].into_iter().chain(map.split_whitespace().map(Into::into));
+        let words: alloc::vec::Vec<_> = words.collect();
+        crate::capture(&[&format!("/usr/bin/{name}"), &format!("/bin/{name}")], name, &words)?;
+    }
+    Ok(())
+}
+
 /// Gives a detached mount the id map of a user namespace.
 pub(crate) fn map_mount_by(tree: BorrowedFd<'_>, recursive: bool, namespace: BorrowedFd<'_>) -> Result<()> {
     let attr =

@@ -130,7 +130,11 @@ impl Shim {
         let init = Process::new("", names, hub, options.terminal_size);
         let owner = Owner { namespace: &self.args.namespace, id: &request.id };
         let stdio = Stdio::open(&init.names, owner, init.hub.clone()).await?;
-        let place = tare_runtime::RuntimeOptions { root: root.root, systemd_cgroup: root.systemd_cgroup };
+        let place = tare_runtime::RuntimeOptions {
+            root: root.root,
+            systemd_cgroup: root.systemd_cgroup,
+            rootless: None,
+        };
         // Kept until the child is registered.
         let (_aside, made, spec, stdio) = if spec.hooks.is_some() {
             let (id, bundle) = (request.id.clone(), request.bundle.clone());

@@ -96,7 +96,7 @@ struct Job<'a> {
 impl<'a> Job<'a> {
     fn new(context: &'a Context<'a>, arguments: &'a Arguments, name: &str) -> Result<Self, Failure> {
         let id = id(name, arguments)?;
-        foreground::prepare_process()?;
+        foreground::prepare_process(true)?;
         let bundle = bundle::absolute(arguments.value("bundle").unwrap_or("."))?;
         let mut spec = bundle::load(&bundle)?;
         if let Some(process) = &spec.process {

@@ -57,7 +57,7 @@ pub(crate) fn exec(context: &Context<'_>, arguments: &Arguments) -> Outcome {
 
 fn execute(context: &Context<'_>, arguments: &Arguments) -> Outcome {
     let id = id("exec", arguments)?;
-    foreground::prepare_process()?;
+    foreground::prepare_process(false)?;
     let container = context.runtime().load(id)?;
     let process = process(&container, arguments)?;
     tell_capabilities(context, &process);

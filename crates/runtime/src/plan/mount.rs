@@ -160,6 +160,10 @@ fn filesystem(
 }
 
 impl MountPlan {
+    pub(crate) fn is_idmapped(&self) -> bool {
+        matches!(&self.kind, MountKind::Bind(bind) if bind.idmap.is_some())
+    }
+
     /// How messages name it.
     pub(crate) fn name(&self) -> String {
         let destination = self.destination.to_string_lossy();

@@ -49,7 +49,7 @@ impl Bundle {
         )
         .unwrap();
         let root = path.join("state").to_str().unwrap().to_string();
-        let runtime = Runtime::new(RuntimeOptions { root, systemd_cgroup: false });
+        let runtime = Runtime::new(RuntimeOptions { root, systemd_cgroup: false, rootless: None });
         Self { path, id, runtime }
     }
 
