@@ -20,7 +20,7 @@ deps: ## what building and a first container need, from Debian
 .PHONY: test-deps
 test-deps: deps ## the peers that the tests compare with, from Debian, and nextest
 	@scripts/install-packages runc crun containerd docker.io podman skopeo umoci strace nftables iproute2 jq procps \
-		python3 netcat-openbsd
+		python3 netcat-openbsd zstd apache2-utils libseccomp-dev
 	@command -v cargo-nextest >/dev/null || $(CARGO) install --locked cargo-nextest
 
 .PHONY: build
