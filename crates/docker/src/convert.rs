@@ -13,6 +13,7 @@ pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod mounts;
 pub(crate) mod network;
+pub(crate) mod new_network;
 pub(crate) mod ports;
 pub(crate) mod progress;
 pub(crate) mod resources;

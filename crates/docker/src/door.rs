@@ -145,7 +145,11 @@ impl Docker {
             Route::VolumeInspect(name) => volumes::inspect(self, &name).await,
             Route::VolumeRemove(name) => volumes::remove(self, &request, &name).await,
             Route::NetworkList => networks::list(self, &request).await,
-            Route::NetworkPrune => networks::prune(&request),
+            Route::NetworkPrune => networks::prune(self, &request).await,
+            Route::NetworkCreate => networks::create(self, request).await,
+            Route::NetworkConnect(name) => networks::connect(self, request, &name).await,
+            Route::NetworkDisconnect(name) => networks::disconnect(self, request, &name).await,
+            Route::NetworkRemove(name) => networks::remove(self, &name).await,
             Route::NetworkInspect(name) => networks::inspect(self, &name).await,
             Route::NotImplemented => unreachable!("invariant: answered before a handler is chosen"),
         }

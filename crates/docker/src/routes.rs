@@ -60,6 +60,10 @@ pub(crate) enum Route {
     NetworkList,
     NetworkPrune,
     NetworkInspect(String),
+    NetworkCreate,
+    NetworkConnect(String),
+    NetworkDisconnect(String),
+    NetworkRemove(String),
     BuildCachePrune,
     PluginInspect(String),
     /// The interface has it; it is not done here.
@@ -188,6 +192,13 @@ fn networks(method: &Method, rest: &str) -> Option<Route> {
     Some(match (method.as_str(), rest) {
         ("GET", "") => Route::NetworkList,
         ("POST", "prune") => Route::NetworkPrune,
+        ("POST", "create") => Route::NetworkCreate,
+        ("POST", rest) => match rest.split_once('/')? {
+            (name, "connect") => Route::NetworkConnect(name.to_owned()),
+            (name, "disconnect") => Route::NetworkDisconnect(name.to_owned()),
+            _ => return None,
+        },
+        ("DELETE", name) if !name.is_empty() => Route::NetworkRemove(name.to_owned()),
         ("GET", name) => Route::NetworkInspect(name.to_owned()),
         _ => return None,
     })
@@ -212,10 +223,6 @@ const PROMISED: &[(&str, &str)] = &[
     ("GET", "images/search"),
     ("GET", "distribution/{}/json"),
     ("PUT", "volumes/{}"),
-    ("POST", "networks/create"),
-    ("POST", "networks/{}/connect"),
-    ("POST", "networks/{}/disconnect"),
-    ("DELETE", "networks/{}"),
     ("GET", "plugins"),
     ("GET", "plugins/privileges"),
     ("DELETE", "plugins/{}"),
@@ -303,7 +310,7 @@ mod tests {
             assert_eq!(get(path), Some(Route::NotImplemented), "{path}");
         }
         assert_eq!(resolve(&Method::POST, "/build"), Some(Route::NotImplemented));
-        assert_eq!(resolve(&Method::POST, "/networks/x/connect"), Some(Route::NotImplemented));
+        assert_eq!(resolve(&Method::POST, "/networks/x/connect"), Some(Route::NetworkConnect("x".into())));
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub(crate) struct Inner {
     pub(crate) roster: Roster,
     pub(crate) networks: Arc<tare_net::Networks>,
     pub(crate) launcher: shim::launch::Launcher,
+    /// Held by who writes the names of neighbours.
+    pub(crate) names: Mutex<()>,
     pub(crate) volumes: Arc<VolumeState>,
     /// Execs of the Docker door, by id.
     execs: Mutex<HashMap<ExecId, Key>>,
@@ -106,6 +108,7 @@ impl Engine {
             images: ImageState::new(&config),
             networks,
             launcher: shim::launch::Launcher::default(),
+            names: Mutex::default(),
             volumes,
             roster: Roster::default(),
             execs: Mutex::default(),

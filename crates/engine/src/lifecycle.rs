@@ -10,6 +10,8 @@ pub(crate) mod create;
 pub(crate) mod exit;
 pub(crate) mod files;
 pub(crate) mod health;
+pub(crate) mod members;
+pub(crate) mod names;
 pub(crate) mod remove;
 pub(crate) mod restore;
 pub(crate) mod start;

@@ -1,9 +1,16 @@
 //! Networks of containers: attach before the start, release after the end.
 
-use crate::{Engine, Error, Result, request::PortMapping};
+use crate::{
+    Engine, Error, Result, clock,
+    events::Body,
+    lifecycle::members,
+    request::{NetworkAttachment, PortMapping},
+    stores::blocking,
+};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::IpAddr};
-use tare_types::{ErrorKind, Timestamp};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+pub use tare_net::NewNetwork;
+use tare_types::{ErrorKind, Namespace, Timestamp};
 
 /// The verbs of networks.
 #[derive(Debug, Clone)]
@@ -28,6 +35,10 @@ pub struct Network {
     pub options: BTreeMap<String, String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// No way out of it.
+    pub internal: bool,
+    /// Every daemon has it.
+    pub built_in: bool,
 }
 
 /// Network of one container while it has one; also kept in its bundle, for a restarted daemon.
@@ -58,6 +69,10 @@ pub struct EndpointState {
     pub netns: String,
     /// Published ports with the host port that was given.
     pub ports: Vec<PortMapping>,
+    /// Its further names on this network.
+    pub aliases: Vec<String>,
+    /// The further networks.
+    pub others: Vec<EndpointState>,
 }
 
 impl Networks {
@@ -86,6 +101,80 @@ impl Networks {
 }
 
 impl Networks {
+    /// Defines a bridge network and makes its bridge.
+    ///
+    /// # Errors
+    /// `AlreadyExists` for a name that is taken, `InvalidArgument`, `PermissionDenied` for a subnet of another network,
+    /// `ResourceExhausted` when no subnet is free.
+    pub async fn create(&self, new: NewNetwork) -> Result<Network> {
+        let networks = self.engine.inner().networks.clone();
+        let work = async move {
+            blocking("create network", move || {
+                networks.create(&new).map(shown).map_err(|error| failed("create", &new.name, error))
+            })
+            .await
+        };
+        let network = self.engine.run("create network", work).await?;
+        self.tell("create", &network);
+        Ok(network)
+    }
+
+    /// Removes a network that a person defined.
+    ///
+    /// # Errors
+    /// `NotFound`; `PermissionDenied` for a built-in one and for one with containers on it.
+    pub async fn remove(&self, reference: &str) -> Result<Network> {
+        let (networks, reference) = (self.engine.inner().networks.clone(), reference.to_owned());
+        let work = async move {
+            blocking("remove network", move || {
+                networks.remove(&reference).map(shown).map_err(|error| failed("remove", &reference, error))
+            })
+            .await
+        };
+        let network = self.engine.run("remove network", work).await?;
+        self.tell("destroy", &network);
+        Ok(network)
+    }
+
+    /// Puts a container on one more network: now where it runs, and at each start from now on.
+    ///
+    /// # Errors
+    /// `NotFound`; `PermissionDenied` where it is on it already or its kind of network allows no other.
+    pub async fn connect(
+        &self,
+        namespace: &Namespace,
+        container: &str,
+        attachment: NetworkAttachment,
+    ) -> Result<()> {
+        let entry = self.engine.entry("connect", namespace, container)?;
+        let network = self.get(&attachment.network).await?;
+        let attachment = NetworkAttachment { network: network.name.clone(), ..attachment };
+        let engine = self.engine.clone();
+        let work = async move { members::connect(&engine, &entry, &network, attachment).await };
+        self.engine.run("connect to network", work).await
+    }
+
+    /// Takes a container off a network.
+    ///
+    /// # Errors
+    /// `NotFound`; `PermissionDenied` when it is not on it; `Unimplemented` for the network that a running container
+    /// was started on.
+    pub async fn disconnect(&self, namespace: &Namespace, container: &str, network: &str) -> Result<()> {
+        let entry = self.engine.entry("disconnect", namespace, container)?;
+        let network = self.get(network).await?;
+        let engine = self.engine.clone();
+        let work = async move { members::disconnect(&engine, &entry, &network).await };
+        self.engine.run("disconnect from network", work).await
+    }
+
+    fn tell(&self, action: &str, network: &Network) {
+        let body = Body::Action { kind: "network", action: action.to_owned(), id: network.id.clone() };
+        let attributes =
+            [("name".to_owned(), network.name.clone()), ("type".to_owned(), network.driver.clone())].into();
+        let namespace = Namespace::default_namespace();
+        self.engine.events().publish(&namespace, clock::now(), body, Arc::new(attributes));
+    }
+
     /// Chains of other programs that throw forwarded packets away, as `family table chain`: containers reach nobody
     /// then. Empty also when the kernel cannot be asked.
     pub async fn other_firewalls(&self) -> Vec<String> {
@@ -100,7 +189,19 @@ impl Networks {
     }
 }
 
+/// An error of the networks: its reason is what a client is to read.
+fn failed(operation: &'static str, name: &str, error: tare_net::Error) -> Error {
+    match error.kind() {
+        ErrorKind::NotFound => Error::not_found(operation, "network", name),
+        kind => {
+            let detail = error.hint().map_or_else(|| error.to_string(), str::to_owned);
+            Error::new(kind, operation, "network", name, detail)
+        }
+    }
+}
+
 fn shown(network: tare_net::Network) -> Network {
+    let built_in = network.is_built_in();
     let subnet = network.subnet.map(|subnet| subnet.to_string());
     let subnets = subnet.zip(network.gateway).map(|(subnet, gateway)| (subnet, IpAddr::V4(gateway)));
     Network {
@@ -110,6 +211,8 @@ fn shown(network: tare_net::Network) -> Network {
         created_at: network.created,
         subnets: subnets.into_iter().collect(),
         options: network.options,
+        internal: network.internal,
+        built_in,
         labels: network.labels,
     }
 }

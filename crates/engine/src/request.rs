@@ -342,6 +342,22 @@ pub struct NetworkRequest {
     pub publish_all: bool,
     /// Exposed ports besides the image's.
     pub exposed: Vec<(u16, Protocol)>,
+    /// The networks it is on besides that of `mode`.
+    pub others: Vec<NetworkAttachment>,
+}
+
+/// A further network of a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkAttachment {
+    /// Its name.
+    pub network: String,
+    /// Further names of the container on it.
+    pub aliases: Vec<String>,
+    /// Wanted address.
+    pub ipv4_address: Option<IpAddr>,
+    /// Wanted MAC address, `02:42:…`.
+    pub mac_address: Option<String>,
 }
 
 /// Which network.

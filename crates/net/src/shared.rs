@@ -227,7 +227,8 @@ impl Shared {
             let users: Vec<_> = users.filter(|record| record.sandbox.is_on(&network.id)).collect();
             if !users.is_empty() {
                 let name = |record: &&Record| {
-                    let id = record.sandbox.endpoint.as_ref().map_or("", |endpoint| endpoint.id.as_str());
+                    let here = record.sandbox.endpoints().find(|(id, _)| *id == network.id);
+                    let id = here.map_or("", |(_, endpoint)| endpoint.id.as_str());
                     format!("name:\"{}\" id:\"{}\"", record.sandbox.name, &id[..id.len().min(12)])
                 };
                 let users: Vec<_> = users.iter().map(name).collect();

@@ -104,11 +104,93 @@ pub(crate) struct ListArgs {
 /// `tare network …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum NetworkVerb {
+    /// Create a network
+    Create(NetworkCreateArgs),
+    /// Connect a container to a network
+    Connect(NetworkConnectArgs),
+    /// Disconnect a container from a network
+    Disconnect(NetworkDisconnectArgs),
+    /// Remove one or more networks
+    #[command(alias = "remove")]
+    Rm(NetworkRmArgs),
+    /// Remove all unused networks
+    Prune(PruneArgs),
     /// List networks
     #[command(alias = "list")]
     Ls(ListArgs),
     /// Display detailed information on one or more networks
     Inspect(InspectArgs),
+}
+
+/// `network create`
+#[derive(Debug, Args)]
+pub(crate) struct NetworkCreateArgs {
+    /// Enable manual container attachment
+    #[arg(long)]
+    pub(crate) attachable: bool,
+    /// Driver to manage the network
+    #[arg(short, long, default_value = "bridge")]
+    pub(crate) driver: String,
+    /// IPv4 or IPv6 gateway for the master subnet
+    #[arg(long)]
+    pub(crate) gateway: Option<String>,
+    /// Restrict external access to the network
+    #[arg(long)]
+    pub(crate) internal: bool,
+    /// Set metadata on a network
+    #[arg(long)]
+    pub(crate) label: Vec<String>,
+    /// Set driver specific options
+    #[arg(short, long)]
+    pub(crate) opt: Vec<String>,
+    /// Subnet in CIDR format that represents a network segment
+    #[arg(long)]
+    pub(crate) subnet: Option<String>,
+    /// Name
+    #[arg(value_name = "NETWORK")]
+    pub(crate) name: String,
+}
+
+/// `network connect`
+#[derive(Debug, Args)]
+pub(crate) struct NetworkConnectArgs {
+    /// Add network-scoped alias for the container
+    #[arg(long)]
+    pub(crate) alias: Vec<String>,
+    /// IPv4 address
+    #[arg(long)]
+    pub(crate) ip: Option<String>,
+    /// Network
+    #[arg(value_name = "NETWORK")]
+    pub(crate) network: String,
+    /// Container, by name or id
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) container: String,
+}
+
+/// `network disconnect`
+#[derive(Debug, Args)]
+pub(crate) struct NetworkDisconnectArgs {
+    /// Force the container to disconnect from a network
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Network
+    #[arg(value_name = "NETWORK")]
+    pub(crate) network: String,
+    /// Container, by name or id
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) container: String,
+}
+
+/// `network rm`
+#[derive(Debug, Args)]
+pub(crate) struct NetworkRmArgs {
+    /// Do not error if the network does not exist
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Networks, by name or id
+    #[arg(required = true, value_name = "NETWORK")]
+    pub(crate) names: Vec<String>,
 }
 
 /// `tare system …`

@@ -1,10 +1,10 @@
 //! `network …`
 
 use crate::args::NetworkVerb;
-use crate::command::inspect;
 use crate::command::list::{print_table, short, text};
+use crate::command::{for_each, inspect, system};
 use crate::failure::Failure;
-use crate::request::filters;
+use crate::request::{filters, key_values};
 use crate::view::template;
 use crate::wire::client::{Client, with_query};
 use serde_json::{Value, json};
@@ -12,6 +12,42 @@ use serde_json::{Value, json};
 /// Runs a verb on networks.
 pub(crate) async fn run(client: &Client, verb: NetworkVerb) -> Result<(), Failure> {
     match verb {
+        NetworkVerb::Create(args) => {
+            let mut pool = json!({});
+            for (name, value) in [("Subnet", &args.subnet), ("Gateway", &args.gateway)] {
+                if let Some(value) = value {
+                    pool[name] = json!(value);
+                }
+            }
+            let pools = if pool == json!({}) { json!([]) } else { json!([pool]) };
+            let body = json!({
+                "Name": args.name, "Driver": args.driver, "Internal": args.internal,
+                "Attachable": args.attachable, "Options": key_values(&args.opt),
+                "Labels": key_values(&args.label), "IPAM": {"Driver": "default", "Config": pools},
+            });
+            println!("{}", text(&client.post("/networks/create", Some(&body)).await?["Id"]));
+            Ok(())
+        }
+        NetworkVerb::Connect(args) => {
+            let ipam = json!({"IPv4Address": args.ip.unwrap_or_default()});
+            let endpoint = json!({"Aliases": args.alias, "IPAMConfig": ipam});
+            let body = json!({"Container": args.container, "EndpointConfig": endpoint});
+            client.post(&format!("/networks/{}/connect", args.network), Some(&body)).await.map(drop)
+        }
+        NetworkVerb::Disconnect(args) => {
+            let body = json!({"Container": args.container, "Force": args.force});
+            client.post(&format!("/networks/{}/disconnect", args.network), Some(&body)).await.map(drop)
+        }
+        NetworkVerb::Rm(args) => {
+            for_each(&args.names, |name| async move {
+                match client.delete(&format!("/networks/{name}")).await {
+                    Err(failure) if args.force && failure.is_not_found() => Ok(String::new()),
+                    other => other.map(|_| name),
+                }
+            })
+            .await
+        }
+        NetworkVerb::Prune(args) => system::prune_networks(client, &args).await,
         NetworkVerb::Inspect(args) => inspect::kind(client, &args, "network").await,
         NetworkVerb::Ls(args) => {
             let answer = client.get(&with_query("/networks", &[("filters", filters(&args.filter)?)])).await?;

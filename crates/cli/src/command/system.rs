@@ -206,6 +206,14 @@ pub(crate) async fn prune_volumes(client: &Client, args: &PruneArgs) -> Result<(
     Ok(())
 }
 
+/// `network prune`
+pub(crate) async fn prune_networks(client: &Client, args: &PruneArgs) -> Result<(), Failure> {
+    if confirmed(args.force, "This will remove all custom networks not used by at least one container.")? {
+        prune_one(client, "/networks/prune", "NetworksDeleted", "Deleted Networks:", &args.filter).await?;
+    }
+    Ok(())
+}
+
 /// `system prune`
 pub(crate) async fn prune(client: &Client, args: &SystemPruneArgs) -> Result<(), Failure> {
     let warning = "This will remove all stopped containers, unused images and, if asked, unused volumes.";
@@ -218,6 +226,7 @@ pub(crate) async fn prune(client: &Client, args: &SystemPruneArgs) -> Result<(),
     if args.volumes {
         bytes += prune_one(client, "/volumes/prune", "VolumesDeleted", "Deleted Volumes:", flags).await?;
     }
+    prune_one(client, "/networks/prune", "NetworksDeleted", "Deleted Networks:", flags).await?;
     let mut image_flags = flags.clone();
     image_flags.push(format!("dangling={}", !args.prune.all));
     bytes += prune_one(client, "/images/prune", "ImagesDeleted", "Deleted Images:", &image_flags).await?;

@@ -76,8 +76,9 @@ fn begin(host: &Host, container: &str, script: &str, attached: bool) -> String {
     }
     let command = [&options[..], &[container, "sh", "-c", script]].concat();
     let mut child = host.command(&command).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let waiting = std::thread::spawn(move || child.wait().unwrap());
     if !attached {
-        child.wait().unwrap();
+        waiting.join().unwrap();
     }
     wait_for("the exec", || {
         let now = host.field(container, "{{.ExecIDs}}");
@@ -138,14 +139,15 @@ fn the_death_of_the_daemon_takes_nothing_from_containers_of_gos_shim() {
     wait_for("the code of an exec", || exit_of(&silent, 7));
     wait_for("the code of an attached exec", || exit_of(&heard, 9));
 
-    let mut attached = host.command(&["attach", "talks"]);
+    let mut attached = host.command(&["attach", "--sig-proxy=false", "talks"]);
     let mut attached = attached.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    // The end of what a client says is the end of its session, as dockerd has it; what it said arrives. The command
+    // itself waits for the exit code of the container.
     attached.stdin.take().unwrap().write_all(b"hello\n").unwrap();
-    // The end of what a client says is its end, as dockerd has it; what it said arrives.
-    attached.wait().unwrap();
     wait_for("the echo", || (host.docker(&["logs", "talks"]).good().out == "hello").then_some(()));
 
     host.docker(&["stop", "-t", "0", "web", "talks"]).good();
+    assert_eq!(attached.wait().unwrap().code(), Some(137), "the code of what was attached");
     let log = host.docker(&["logs", "web"]).good().out;
     let expected: Vec<String> = (0..log.lines().count()).map(|n| format!("tick {n}")).collect();
     assert!(expected.len() > 20);

@@ -79,7 +79,7 @@ pub(crate) fn to_request(
     if config.entrypoint.is_empty() && config.cmd.is_empty() {
         return Err(ApiError::bad_parameter("no command specified"));
     }
-    defaults::fill_host(&mut host, &networking, context.defaults);
+    defaults::fill_host(&mut host, context.defaults);
     let extension = Extension { config, host_config: host, networking };
     request.extensions.insert(DOCKER_EXTENSION.to_owned(), extension.to_any());
     Ok((request, warnings))

@@ -7,7 +7,6 @@ use crate::wire::StrSlice;
 use crate::wire::config::{Config, HealthConfig};
 use crate::wire::container::CreateRequest;
 use crate::wire::host_config::HostConfig;
-use crate::wire::network::NetworkingConfig;
 use tare_engine::request::LogConfig;
 use tare_types::image::{Empty, ExecutionConfig};
 use tare_types::specgen::{default_masked_paths, default_readonly_paths};
@@ -134,8 +133,7 @@ fn merge_env(config: &mut Config, image: &ExecutionConfig) {
 }
 
 /// Fills the host configuration with what the daemon says.
-pub(crate) fn fill_host(host: &mut HostConfig, networking: &NetworkingConfig, defaults: &Defaults) {
-    debug_assert!(networking.endpoints_config.len() <= 1, "adapt() and the engine see to it");
+pub(crate) fn fill_host(host: &mut HostConfig, defaults: &Defaults) {
     if host.log_config.kind.is_empty() {
         host.log_config.kind.clone_from(&defaults.log.driver);
     }
@@ -221,7 +219,7 @@ mod tests {
     fn the_daemon_fills_the_host_configuration() {
         let defaults = Defaults { log: LogConfig::default(), cgroup_v2: false };
         let mut host: HostConfig = crate::wire::parse(br#"{"Memory":10000000}"#).unwrap();
-        fill_host(&mut host, &NetworkingConfig::default(), &defaults);
+        fill_host(&mut host, &defaults);
         assert_eq!((host.log_config.kind.as_str(), host.shm_size), ("json-file", 64 << 20));
         assert_eq!((host.ipc_mode.as_str(), host.cgroupns_mode.as_str()), ("private", "host"));
         assert_eq!(host.resources.memory_swap, 20_000_000);

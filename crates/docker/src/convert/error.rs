@@ -43,6 +43,19 @@ fn message(error: &Error) -> String {
         (ErrorKind::NotFound, "exec") => format!("No such exec instance: {name}"),
         (ErrorKind::NotFound, "volume") => format!("get {name}: no such volume"),
         (ErrorKind::NotFound, "network") => format!("network {name} not found"),
+        (ErrorKind::PermissionDenied, "network") if error.operation() == "remove" => {
+            match error.detail() {
+                // The reason of one in use names the network itself.
+                detail if detail.starts_with("network ") => {
+                    format!("error while removing network: {detail}")
+                }
+                detail => detail.to_owned(),
+            }
+        }
+        (
+            ErrorKind::PermissionDenied | ErrorKind::AlreadyExists | ErrorKind::FailedPrecondition,
+            "network",
+        ) if !error.detail().is_empty() => error.detail().to_owned(),
         (ErrorKind::AlreadyExists, "container name") => name_in_use(name, error.detail()),
         (ErrorKind::InvalidArgument, "container name") => {
             format!("Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")

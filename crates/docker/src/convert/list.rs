@@ -61,6 +61,7 @@ pub(crate) fn to_summary(view: &ContainerView, now: Timestamp) -> Summary {
         summary.network_settings = SummaryNetworks { networks: BTreeMap::from([(name, endpoint)]) };
     }
     let settings = network::to_settings(view, &fields.network, &fields.exposed, &extension.networking);
+    summary.network_settings.networks.clone_from(&settings.networks);
     summary.ports = ports::to_rows(&settings.ports);
     summary
 }

@@ -1,17 +1,19 @@
 //! Networks of containers: what is asked for, and what is shown.
 
+use crate::convert::new_network::to_attachment;
 use crate::convert::{ports, time_text};
 use crate::error::ApiError;
 use crate::wire::config::Config;
 use crate::wire::host_config::HostConfig;
 use crate::wire::network::{
-    EndpointResource, EndpointSettings, Ipam, IpamPool, Network, NetworkSettings, NetworkingConfig, PortMap,
+    EndpointIpam, EndpointResource, EndpointSettings, Ipam, IpamPool, Network, NetworkSettings,
+    NetworkingConfig, PortMap,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use tare_engine::network as domain;
 use tare_engine::network::EndpointState;
-use tare_engine::request::{NetworkMode, NetworkRequest};
+use tare_engine::request::{NetworkAttachment, NetworkMode, NetworkRequest};
 use tare_engine::state::ContainerView;
 
 /// Reads `HostConfig.NetworkMode`.
@@ -35,11 +37,7 @@ pub(crate) fn to_request(
 ) -> Result<NetworkRequest, ApiError> {
     let mode = if config.network_disabled { NetworkMode::None } else { parse_mode(&host.network_mode) };
     check(config, host, &mode)?;
-    let endpoints: Vec<_> = networking.endpoints_config.iter().collect();
-    if endpoints.len() > 1 {
-        return Err(ApiError::not_implemented("containers on more than one network"));
-    }
-    let endpoint = endpoints.first().and_then(|(_, endpoint)| (*endpoint).clone()).unwrap_or_default();
+    let (endpoint, others) = endpoints(networking, &mode)?;
     let ipam = endpoint.ipam_config.unwrap_or_default();
     let has_address = [&ipam.ipv4_address, &ipam.ipv6_address].iter().any(|text| !text.is_empty());
     if has_address && !matches!(mode, NetworkMode::Named(_)) {
@@ -66,8 +64,37 @@ pub(crate) fn to_request(
         ports: ports::to_mappings(host.port_bindings.as_ref().unwrap_or(&PortMap::new()))?,
         publish_all: host.publish_all_ports,
         exposed: exposed.map(|(port, _)| ports::parse_port(port)).collect::<Result<_, _>>()?,
+        others,
         mode,
     })
+}
+
+/// The endpoint on the network of the mode, and the further networks.
+fn endpoints(
+    networking: &NetworkingConfig,
+    mode: &NetworkMode,
+) -> Result<(EndpointSettings, Vec<NetworkAttachment>), ApiError> {
+    let first = match mode {
+        NetworkMode::Bridge => "bridge",
+        NetworkMode::None => "none",
+        NetworkMode::Host => "host",
+        NetworkMode::Named(name) => name,
+        NetworkMode::Container(_) => "",
+    };
+    let asked = &networking.endpoints_config;
+    if asked.len() <= 1 {
+        // Whatever its name: it may be the id of the network.
+        let only = asked.values().next().and_then(Clone::clone);
+        return Ok((only.unwrap_or_default(), Vec::new()));
+    }
+    if !matches!(mode, NetworkMode::Bridge | NetworkMode::Named(_)) {
+        return Err(ApiError::bad_parameter(format!(
+            "conflicting options: cannot attach both user-defined and non-user-defined network-modes: {first}"
+        )));
+    }
+    let others = asked.iter().filter(|(name, _)| *name != first);
+    let others = others.map(|(name, endpoint)| to_attachment(name, endpoint.clone().unwrap_or_default()));
+    Ok((asked.get(first).cloned().flatten().unwrap_or_default(), others.collect::<Result<_, _>>()?))
 }
 
 /// Combinations that dockerd refuses.
@@ -106,7 +133,7 @@ fn check(config: &Config, host: &HostConfig, mode: &NetworkMode) -> Result<(), A
     Ok(())
 }
 
-fn optional_ip(text: &str, what: &str) -> Result<Option<IpAddr>, ApiError> {
+pub(crate) fn optional_ip(text: &str, what: &str) -> Result<Option<IpAddr>, ApiError> {
     if text.is_empty() { Ok(None) } else { parse_ip(text, what).map(Some) }
 }
 
@@ -184,7 +211,24 @@ pub(crate) fn to_settings(
         settings.mac_address.clone_from(&endpoint.mac_address);
     }
     settings.networks = BTreeMap::from([(name, endpoint)]);
+    for other in &request.others {
+        let running = state.and_then(|state| state.others.iter().find(|one| one.network == other.network));
+        settings.networks.insert(other.network.clone(), from_other(running, other));
+    }
     settings
+}
+
+/// A further network as `inspect` shows it.
+fn from_other(state: Option<&EndpointState>, asked: &NetworkAttachment) -> EndpointSettings {
+    let request = NetworkRequest {
+        aliases: asked.aliases.clone(),
+        mac_address: asked.mac_address.clone(),
+        ..NetworkRequest::default()
+    };
+    let ipam = asked
+        .ipv4_address
+        .map(|address| EndpointIpam { ipv4_address: address.to_string(), ..EndpointIpam::default() });
+    EndpointSettings { ipam_config: ipam, ..from_endpoint(state, &request, None) }
 }
 
 /// A network as `network inspect` shows it, with the containers on it.
@@ -204,6 +248,7 @@ pub(crate) fn to_network(network: &domain::Network, containers: &[ContainerView]
         enable_ipv4: true,
         enable_ipv6: network.subnets.iter().any(is_v6),
         ipam: Ipam { driver: "default".to_owned(), options: None, config: Some(pools.collect()) },
+        internal: network.internal,
         containers: containers.iter().filter_map(|view| to_resource(network, view)).collect(),
         options: Some(network.options.clone()),
         labels: network.labels.clone(),
@@ -212,10 +257,9 @@ pub(crate) fn to_network(network: &domain::Network, containers: &[ContainerView]
 }
 
 fn to_resource(network: &domain::Network, view: &ContainerView) -> Option<(String, EndpointResource)> {
-    let endpoint = view.endpoint.as_ref()?;
-    if endpoint.network_id != network.id || !view.state.status.is_running() {
-        return None;
-    }
+    let first = view.endpoint.as_ref().filter(|_| view.state.status.is_running())?;
+    let mut endpoints = std::iter::once(first).chain(&first.others);
+    let endpoint = endpoints.find(|endpoint| endpoint.network_id == network.id)?;
     let cidr = |ip: Option<IpAddr>, bits: u8| ip.map(|ip| format!("{ip}/{bits}")).unwrap_or_default();
     let resource = EndpointResource {
         name: view.record.engine.as_ref().map(|fields| fields.name.clone()).unwrap_or_default(),

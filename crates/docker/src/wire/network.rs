@@ -145,4 +145,58 @@ wire! {
         #[serde(rename = "IPv6Address")]
         ipv6_address: String,
     }
+
+    /// What `network create` sends.
+    pub(crate) struct CreateNetwork {
+        name: String,
+        driver: String,
+        scope: String,
+        internal: bool,
+        attachable: bool,
+        ingress: bool,
+        config_only: bool,
+        config_from: Option<ConfigReference>,
+        #[serde(rename = "EnableIPv4")]
+        enable_ipv4: Option<bool>,
+        #[serde(rename = "EnableIPv6")]
+        enable_ipv6: Option<bool>,
+        #[serde(rename = "IPAM")]
+        ipam: Option<CreateIpam>,
+        options: Option<StringMap>,
+        labels: Option<StringMap>,
+    }
+
+    /// Address management that `network create` asks for.
+    pub(crate) struct CreateIpam {
+        driver: String,
+        options: Option<StringMap>,
+        config: Option<Vec<CreatePool>>,
+    }
+
+    /// One pool of it.
+    pub(crate) struct CreatePool {
+        subnet: String,
+        #[serde(rename = "IPRange")]
+        ip_range: String,
+        gateway: String,
+        auxiliary_addresses: Option<StringMap>,
+    }
+
+    /// The answer to it.
+    pub(crate) struct NetworkCreated {
+        id: String,
+        warning: String,
+    }
+
+    /// What `network connect` and `network disconnect` send.
+    pub(crate) struct Membership {
+        container: String,
+        endpoint_config: Option<EndpointSettings>,
+        force: bool,
+    }
+
+    /// The answer to `network prune`.
+    pub(crate) struct NetworksPruned {
+        networks_deleted: Option<Vec<String>>,
+    }
 }

@@ -3,9 +3,10 @@
 use crate::{
     Engine, Error, Result,
     entry::Entry,
+    lifecycle::names,
     network::EndpointState,
     record::EngineFields,
-    request::{NetworkMode, PortMapping, Protocol},
+    request::{NetworkAttachment, NetworkMode, PortMapping, Protocol},
     shim::Shim,
     stores::blocking,
 };
@@ -74,7 +75,51 @@ pub(crate) fn attach(engine: &Engine, entry: &Entry, fields: &EngineFields) -> R
         _ => failed("attach", entry, error),
     })?;
     let name = networks.inspect(&sandbox.network).map_or_else(|_| network.to_owned(), |network| network.name);
-    Ok(state(name, sandbox))
+    let mut state = EndpointState { aliases: fields.network.aliases.clone(), ..state(name, sandbox) };
+    for other in &fields.network.others {
+        state.others.push(attach_more(engine, entry, &fields.name, other)?);
+    }
+    Ok(state)
+}
+
+/// Puts an attached container on a further network. Blocks on the kernel.
+pub(crate) fn attach_more(
+    engine: &Engine,
+    entry: &Entry,
+    name: &str,
+    wanted: &NetworkAttachment,
+) -> Result<EndpointState> {
+    let invalid = |what: &'static str, value: String| {
+        Error::new(ErrorKind::InvalidArgument, "attach", what, value, "it is not of the network's kind")
+    };
+    let request = AttachRequest {
+        container: key(entry),
+        network: wanted.network.clone(),
+        name: name.to_owned(),
+        ip: match wanted.ipv4_address {
+            None => None,
+            Some(IpAddr::V4(address)) => Some(address),
+            Some(address) => return Err(invalid("address", address.to_string())),
+        },
+        mac: match &wanted.mac_address {
+            None => None,
+            Some(text) => Some(text.parse().map_err(|_| invalid("MAC address", text.clone()))?),
+        },
+    };
+    let connection = engine.inner().networks.connect(&request).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Error::not_found("connect", "network", wanted.network.as_str()),
+        kind => {
+            let detail = error.hint().map_or_else(|| error.to_string(), str::to_owned);
+            Error::new(kind, "connect", "network", wanted.network.as_str(), detail)
+        }
+    })?;
+    let base = EndpointState {
+        network: wanted.network.clone(),
+        network_id: connection.network,
+        aliases: wanted.aliases.clone(),
+        ..EndpointState::default()
+    };
+    Ok(with_endpoint(base, connection.endpoint))
 }
 
 /// The network of another container.
@@ -95,20 +140,27 @@ fn join(engine: &Engine, entry: &Entry, fields: &EngineFields) -> Result<Endpoin
 }
 
 fn state(network: String, sandbox: Sandbox) -> EndpointState {
-    let mut state = EndpointState {
+    let state = EndpointState {
         network,
         network_id: sandbox.network,
         netns: sandbox.path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
         ..EndpointState::default()
     };
-    if let Some(endpoint) = sandbox.endpoint {
-        state.endpoint_id = endpoint.id;
-        state.ip_address = Some(endpoint.ip.into());
-        state.prefix_length = endpoint.prefix;
-        state.gateway = endpoint.gateway.map(Into::into);
-        state.mac_address = endpoint.mac.to_string();
+    match sandbox.endpoint {
+        Some(endpoint) => with_endpoint(state, endpoint),
+        None => state,
     }
-    state
+}
+
+fn with_endpoint(state: EndpointState, endpoint: tare_net::Endpoint) -> EndpointState {
+    EndpointState {
+        endpoint_id: endpoint.id,
+        ip_address: Some(endpoint.ip.into()),
+        prefix_length: endpoint.prefix,
+        gateway: endpoint.gateway.map(Into::into),
+        mac_address: endpoint.mac.to_string(),
+        ..state
+    }
 }
 
 /// Ports a container asks for, ranges and exposed ones resolved to single mappings.
@@ -222,6 +274,21 @@ pub(crate) fn tell_connected(engine: &Engine, entry: &Entry) {
     }
 }
 
+/// Docker's event about one network.
+pub(crate) fn tell_of(engine: &Engine, entry: &Entry, endpoint: &EndpointState, action: &str) {
+    let attributes = [
+        ("container".to_owned(), entry.key.id.to_string()),
+        ("name".to_owned(), endpoint.network.clone()),
+        ("type".to_owned(), "bridge".to_owned()),
+    ];
+    let body = crate::events::Body::Action {
+        kind: "network",
+        action: action.to_owned(),
+        id: endpoint.network_id.clone(),
+    };
+    engine.events().publish(&entry.key.namespace, crate::clock::now(), body, Arc::new(attributes.into()));
+}
+
 /// Docker's events about what a run uses.
 fn tell(engine: &Engine, entry: &Entry, endpoint: &EndpointState, of_network: &str, of_volume: &str) {
     let record = entry.record();
@@ -235,13 +302,19 @@ fn tell(engine: &Engine, entry: &Entry, endpoint: &EndpointState, of_network: &s
     };
     // One that joined another's network is not on any.
     if !endpoint.network_id.is_empty() && !endpoint.network.starts_with("container:") {
-        let kind = match endpoint.network.as_str() {
-            "none" => "null",
-            name => name,
-        };
-        let attributes =
-            vec![("container", id.clone()), ("name", endpoint.network.clone()), ("type", kind.to_owned())];
-        publish("network", of_network, &endpoint.network_id, attributes);
+        for endpoint in std::iter::once(endpoint).chain(&endpoint.others) {
+            let kind = match endpoint.network.as_str() {
+                "none" => "null",
+                "host" => "host",
+                _ => "bridge",
+            };
+            let attributes = vec![
+                ("container", id.clone()),
+                ("name", endpoint.network.clone()),
+                ("type", kind.to_owned()),
+            ];
+            publish("network", of_network, &endpoint.network_id, attributes);
+        }
     }
     for mount in mounts.filter(|mount| !mount.name.is_empty()) {
         let mut attributes = vec![("container", id.clone()), ("driver", mount.driver.clone())];
@@ -259,12 +332,17 @@ fn tell(engine: &Engine, entry: &Entry, endpoint: &EndpointState, of_network: &s
 /// Releases a container's network. The entry in the journal is made when this returns; the kernel follows.
 pub(crate) async fn release(engine: &Engine, entry: &Arc<Entry>) {
     let endpoint = entry.live().endpoint.take();
-    if let Some(endpoint) = endpoint {
-        tell(engine, entry, &endpoint, "disconnect", "unmount");
+    if let Some(endpoint) = &endpoint {
+        tell(engine, entry, endpoint, "disconnect", "unmount");
     }
     let (networks, entry) = (engine.inner().networks.clone(), entry.clone());
+    let engine = engine.clone();
     let released = blocking("release network", move || {
-        networks.release(&key(&entry)).map_err(|error| failed("release", &entry, error))
+        let released = networks.release(&key(&entry)).map_err(|error| failed("release", &entry, error));
+        if let Some(endpoint) = endpoint {
+            names::refresh(&engine, &endpoint);
+        }
+        released
     })
     .await;
     if let Err(error) = released {

@@ -24,21 +24,39 @@ pub(crate) fn make_directory(directory: &Path) -> Result<()> {
     made.map_err(|error| failed("make", directory, error))
 }
 
-/// Writes the files for a run.
-pub(crate) fn write(directory: &Path, fields: &EngineFields, endpoint: &EndpointState) -> Result<()> {
-    let host_network = endpoint.network == "host";
-    let extra = extra_hosts(fields, endpoint)?;
-    let domain = fields.domainname.clone();
-    let hosts = if host_network {
+/// Writes `/etc/hosts` of a container, with lines for its neighbours.
+pub(crate) fn write_hosts(
+    directory: &Path,
+    fields: &EngineFields,
+    endpoint: &EndpointState,
+    neighbours: &[files::HostEntry],
+) -> Result<()> {
+    let mut extra = extra_hosts(fields, endpoint)?;
+    let hosts = if endpoint.network == "host" {
         files::host_network_hosts(&read_host("/etc/hosts"), &extra)
     } else {
-        let own: Vec<_> = endpoint
-            .ip_address
-            .map(|address| files::HostEntry { address, names: own_names(fields, &domain) })
-            .into_iter()
+        let own: Vec<_> = std::iter::once(endpoint)
+            .chain(&endpoint.others)
+            .filter_map(|one| {
+                let mut names = own_names(fields, &fields.domainname);
+                names.extend(one.aliases.iter().filter(|alias| !alias.is_empty()).cloned());
+                Some(files::HostEntry { address: one.ip_address?, names })
+            })
             .collect();
+        extra.extend(neighbours.iter().cloned());
         files::hosts(&extra, &own)
     };
+    put(directory, "hosts", &hosts)
+}
+
+/// Writes the files for a run.
+pub(crate) fn write(
+    directory: &Path,
+    fields: &EngineFields,
+    endpoint: &EndpointState,
+    neighbours: &[files::HostEntry],
+) -> Result<()> {
+    let host_network = endpoint.network == "host";
     let resolver = files::ResolverOptions {
         servers: fields.network.dns.clone(),
         search: fields.network.dns_search.clone(),
@@ -49,7 +67,7 @@ pub(crate) fn write(directory: &Path, fields: &EngineFields, endpoint: &Endpoint
     } else {
         files::resolv_conf(&host_resolver(), &resolver)
     };
-    put(directory, "hosts", &hosts)?;
+    write_hosts(directory, fields, endpoint, neighbours)?;
     put(directory, "hostname", &files::hostname(&fields.hostname))?;
     put(directory, "resolv.conf", &resolv)
 }

@@ -8,7 +8,7 @@ use crate::{
     entry::Entry,
     events::Body,
     lifecycle::{
-        connect, exit, files, health, remove,
+        connect, exit, files, health, names, remove,
         task::{self, NewTask},
     },
     network::EndpointState,
@@ -157,7 +157,17 @@ async fn try_start(
         live.state.pid = task.init.pid();
         live.state.started_at = started_at;
         live.state.finished_at = None;
-        live.endpoint = Some(endpoint);
+        live.endpoint = Some(endpoint.clone());
+    }
+    if names::matter(&endpoint) {
+        let engine = engine.clone();
+        let told = blocking("write names of neighbours", move || {
+            names::refresh(&engine, &endpoint);
+            Ok(())
+        });
+        if let Err(error) = told.await {
+            tracing::warn!(container = %entry.key, %error, "its neighbours were not told of its name");
+        }
     }
     let begun = begin(engine, &task, pending, started_in_create).await;
     if let Err(error) = begun {
@@ -260,7 +270,7 @@ fn prepare_ground(engine: &Engine, entry: &Arc<Entry>, record: &ContainerRecord)
     let endpoint = connect::attach(engine, entry, fields)?;
     let directory = engine.container_directory(&entry.key);
     files::make_directory(&directory)?;
-    files::write(&directory, fields, &endpoint)?;
+    files::write(&directory, fields, &endpoint, &names::neighbours(engine, entry, &endpoint))?;
     let snapshotter = engine.stores().snapshotter(&record.snapshotter)?;
     let snapshot = SnapshotKey::new(record.snapshot_key.as_str())?;
     let rootfs = snapshotter.mounts(&record.namespace, &snapshot)?;

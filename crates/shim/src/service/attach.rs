@@ -54,11 +54,16 @@ pub(super) async fn serve(shim: &Arc<Shim>, mut stream: Stream) -> Result<(), St
 async fn carry(client: Client, attachment: Attachment, pid: u32, stream: Stream) -> Result<(), Status> {
     let Stream { sender, receiver } = stream;
     send(&sender, Response::Opened(wire::AttachOpened { pid })).await?;
-    // Both directions run at once: a client that does not read must not keep its own input from being read.
-    tokio::select! {
-        ended = client.output(attachment, &sender) => ended,
-        failed = client.input(receiver) => failed,
-    }
+    // Both directions run at once: a client that does not read must not keep its own input from being read. The input
+    // has its own task, since this call ends with the client's connection: what came before that is the process's. The
+    // task ends after the last message that came, at the latest with the process, which breaks its stdin.
+    let input = Input {
+        process: client.process.clone(),
+        hub: Arc::clone(&client.hub),
+        wants_stdin: client.wants_stdin,
+    };
+    tokio::spawn(input.take(receiver));
+    client.output(attachment, &sender).await
 }
 
 struct Client {
@@ -106,10 +111,19 @@ impl Client {
         };
         send(sender, Response::End(end)).await
     }
+}
 
-    /// Takes input until the client's connection fails; a client that only stops sending still reads.
-    async fn input(&self, mut receiver: StreamReceiver) -> Result<(), Status> {
-        while let Some(request) = receiver.next::<wire::AttachRequest>().await? {
+/// What a client sends to a process.
+struct Input {
+    process: Option<Arc<Process>>,
+    hub: Arc<Hub>,
+    wants_stdin: bool,
+}
+
+impl Input {
+    /// Takes messages until the client sends no more or its connection ends.
+    async fn take(self, mut receiver: StreamReceiver) {
+        while let Ok(Some(request)) = receiver.next::<wire::AttachRequest>().await {
             match request.message {
                 Some(Request::Stdin(bytes)) if self.wants_stdin => self.hub.write_stdin(&bytes).await,
                 Some(Request::CloseStdin(())) if self.wants_stdin => self.hub.close_stdin(),
@@ -122,7 +136,6 @@ impl Client {
                 Some(Request::Open(_) | Request::Stdin(_) | Request::CloseStdin(())) | None => {}
             }
         }
-        std::future::pending().await
     }
 }
 

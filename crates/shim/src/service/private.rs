@@ -28,7 +28,17 @@ pub(super) async fn unary(shim: &Arc<Shim>, call: &Call) -> Result<Vec<u8>, Stat
             shim.ports.release(&call.message::<wire::ReleasePortsRequest>()?.id);
             answer(&())
         }
-        "HoldStreams" => answer(&shim.held.hold(&call.message()?)?),
+        "HoldStreams" => {
+            let request: wire::HoldStreamsRequest = call.message()?;
+            let (weak, container_id) = (Arc::downgrade(shim), request.id.clone());
+            let told = move |message| {
+                if let Some(shim) = weak.upgrade() {
+                    let container_id = container_id.clone();
+                    shim.events.publish(&wire::LogTrouble { container_id, message });
+                }
+            };
+            answer(&shim.held.hold(&request, told)?)
+        }
         "ReleaseStreams" => {
             let request: wire::ReleaseStreamsRequest = call.message()?;
             shim.held.release(&request.id, &request.exec_id).await;

@@ -50,13 +50,14 @@ impl Held {
         self.map().get(&(id.to_owned(), exec.to_owned())).map(|streams| Arc::clone(&streams.hub))
     }
 
-    /// Makes the fifos and begins to read them.
+    /// Makes the fifos and begins to read them. `told` hears of trouble with the log.
     ///
     /// # Errors
     /// `AlreadyExists`; `InvalidArgument` for a directory that is not absolute; else the failing step with its path.
     pub(crate) fn hold(
         &self,
         request: &wire::HoldStreamsRequest,
+        told: impl Fn(String) + Send + 'static,
     ) -> Result<wire::HoldStreamsResponse, Status> {
         let key = (request.id.clone(), request.exec_id.clone());
         if self.map().contains_key(&key) {
@@ -81,7 +82,10 @@ impl Held {
             true => None,
             false => Some(fifo(&mut paths, name("stderr"))?),
         };
-        let log = request.log.as_ref().map(Log::open).transpose()?.flatten();
+        let mut log = request.log.as_ref().map(Log::open).transpose()?.flatten();
+        if let Some(log) = &mut log {
+            log.tell(told);
+        }
         // The reader is kept by the hub: what a client sent is not lost when it closes before the process reads.
         let input = match &stdin {
             Some(path) => {
@@ -183,8 +187,8 @@ mod tests {
     async fn what_another_shim_writes_reaches_clients_and_what_they_send_reaches_it() {
         let directory = tempfile::tempdir().unwrap();
         let held = Held::default();
-        let names = held.hold(&request(directory.path())).unwrap();
-        assert_eq!(held.hold(&request(directory.path())).unwrap_err().kind, ErrorKind::AlreadyExists);
+        let names = held.hold(&request(directory.path()), drop).unwrap();
+        assert_eq!(held.hold(&request(directory.path()), drop).unwrap_err().kind, ErrorKind::AlreadyExists);
         let hub = held.hub("a", "").unwrap();
         assert!(!held.is_idle());
         let mut client = hub.attach(true, true, true);
@@ -223,7 +227,7 @@ mod tests {
                 ..Default::default()
             },
         ] {
-            assert_eq!(held.hold(&bad).unwrap_err().kind, ErrorKind::InvalidArgument);
+            assert_eq!(held.hold(&bad, drop).unwrap_err().kind, ErrorKind::InvalidArgument);
         }
     }
 }
