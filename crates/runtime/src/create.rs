@@ -306,7 +306,9 @@ impl Launch<'_> {
         if !plan.caller.confined {
             return Ok(false);
         }
-        let own = plan.caller.ordinary && plan.namespaces.mapping.is_own();
+        // One that somebody else made: most are made by such users, for whom the kernel denies it.
+        let joined = plan.namespaces.joins(Kind::User);
+        let own = plan.caller.ordinary && (joined || plan.namespaces.mapping.is_own());
         let text = || tare_sys::file::read_text("/proc/self/setgroups", 16).unwrap_or_default();
         let denied = own || text().starts_with("deny");
         if denied && !plan.process.identity.groups.is_empty() {

@@ -91,12 +91,13 @@ impl Plan {
         check_namespaces(spec, &linux, &namespaces)?;
         let has_user = namespaces.has(Kind::User);
         refuse_unsupported(&linux)?;
-        let mounts = mount::plan(&spec.mounts, bundle, has_user)?;
+        let rootfs = absolute(bundle, &root.path);
+        let mounts = mount::plan(&spec.mounts, bundle, &rootfs, has_user)?;
         let own_dev = !spec.mounts.iter().any(|mount| is_bound_dev(&mount.destination, &mount.options));
         let (devices, links) =
             if own_dev { device::plan(&linux.devices, has_user)? } else { (Vec::new(), Vec::new()) };
         Ok(Self {
-            rootfs: absolute(bundle, &root.path),
+            rootfs,
             readonly_root: root.readonly,
             propagation: propagation(&linux.rootfs_propagation)?,
             mounts,

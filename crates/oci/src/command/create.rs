@@ -129,6 +129,13 @@ impl<'a> Job<'a> {
             no_new_keyring: self.arguments.has("no-new-keyring"),
         })?;
         log.debug(&format!("child process in init(): {} is set up and waits", created.1.pid));
+        if created.0.cgroup().paths().is_empty() && !has_own_pids(&self.spec) {
+            // runc's words.
+            log.warning(
+                "creating a rootless container with no cgroup and no private pid namespace. Such configuration is \
+                 strongly discouraged (as it is impossible to properly kill all container's processes)",
+            );
+        }
         Ok(created)
     }
 
@@ -219,6 +226,11 @@ fn tell_filter(context: &Context<'_>, spec: &Spec) {
     if let Some(Ok(Some(program))) = profile.map(|profile| compile(profile, Arch::NATIVE)) {
         context.log.debug(&format!("seccomp filter flags: {}", program.flags));
     }
+}
+
+fn has_own_pids(spec: &Spec) -> bool {
+    let namespaces = spec.linux.iter().flat_map(|linux| &linux.namespaces);
+    namespaces.into_iter().any(|namespace| namespace.kind == "pid" && namespace.path.is_empty())
 }
 
 /// `--preserve-fds` and the descriptors of socket activation.

@@ -61,17 +61,25 @@ pub(crate) struct FilesystemPlan {
     pub(crate) copy_up: bool,
 }
 
-pub(crate) fn plan(mounts: &[Mount], bundle: &str, has_user: bool) -> Result<Vec<MountPlan>> {
-    mounts.iter().map(|mount| plan_one(mount, bundle, has_user)).collect()
+pub(crate) fn plan(mounts: &[Mount], bundle: &str, rootfs: &str, has_user: bool) -> Result<Vec<MountPlan>> {
+    mounts.iter().map(|mount| plan_one(mount, bundle, rootfs, has_user)).collect()
 }
 
-fn plan_one(mount: &Mount, bundle: &str, has_user: bool) -> Result<MountPlan> {
+/// Some callers name a destination by its path on the host; runc takes the root file system's path off, too.
+fn strip<'d>(destination: &'d str, rootfs: &str) -> &'d str {
+    match destination.strip_prefix(rootfs.trim_end_matches('/')) {
+        Some(rest) if rest.starts_with('/') && rootfs != "/" => rest,
+        _ => destination,
+    }
+}
+
+fn plan_one(mount: &Mount, bundle: &str, rootfs: &str, has_user: bool) -> Result<MountPlan> {
     let object = || format!("mount {:?}", mount.destination);
     if mount.destination.is_empty() {
         return Err(Error::invalid("mounts", "a destination is empty"));
     }
     // A relative destination is deprecated and means one below the root (runc warns).
-    let destination = clean(&mount.destination);
+    let destination = clean(strip(&mount.destination, rootfs));
     if destination == "/" {
         return Err(Error::invalid(object(), "the root cannot be mounted over"));
     }

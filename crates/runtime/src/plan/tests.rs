@@ -113,6 +113,15 @@ fn paths_and_candidates() {
 }
 
 #[test]
+fn a_destination_may_be_a_path_of_the_host() {
+    for (destination, inside) in [("/b/rootfs/mnt", "/mnt"), ("/b/rootfsx", "/b/rootfsx"), ("/mnt", "/mnt")] {
+        let patch = alloc::format!(r#"{{"mounts": [{{"destination": "{destination}", "type": "tmpfs"}}]}}"#);
+        let plan = Plan::new(&spec(&patch), "/b").unwrap();
+        assert_eq!(plan.mounts[0].destination.to_str().unwrap(), inside);
+    }
+}
+
+#[test]
 fn a_bound_dev_is_left_alone() {
     let patch = r#"{"mounts": [{"destination": "/dev/", "source": "/dev", "options": ["rbind"]}]}"#;
     let plan = Plan::new(&spec(patch), "/b").unwrap();
