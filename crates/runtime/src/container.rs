@@ -222,7 +222,10 @@ impl Container {
     /// `FailedPrecondition` for a container that runs and no `force`. What was removed stays removed;
     /// calling again goes on.
     pub fn delete(&mut self, force: bool) -> Result<()> {
-        let status = self.status()?;
+        let mut status = self.status()?;
+        if status == ContainerStatus::Running && !force && self.is_about_to_end()? {
+            status = ContainerStatus::Stopped;
+        }
         if status != ContainerStatus::Stopped {
             // A created container has run nothing yet: runc deletes it without force.
             if !force && status != ContainerStatus::Created {
@@ -243,6 +246,18 @@ impl Container {
         );
         self.dir.remove()?;
         ran
+    }
+
+    /// Whether the first process ends within a moment: whoever has just killed it and deletes need not wait in between.
+    fn is_about_to_end(&self) -> Result<bool> {
+        const MOMENT: u64 = 100;
+        match self.open_first() {
+            Ok(first) => {
+                tare_sys::process::has_ended(first.as_fd(), MOMENT).during("wait for the first process")
+            }
+            Err(error) if error.kind() == ErrorKind::FailedPrecondition => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     fn kill_and_wait(&self) -> Result<()> {

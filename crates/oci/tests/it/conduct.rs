@@ -55,6 +55,21 @@ fn a_created_container_ends_by_what_would_end_its_program() {
 }
 
 #[test]
+fn what_was_just_killed_can_be_deleted() {
+    if !able() {
+        return;
+    }
+    let bundle = Bundle::new("killed");
+    bundle.script("exec sleep 1000");
+    for _ in 0..20 {
+        bundle.create();
+        bundle.ok(&["start", &bundle.id]);
+        bundle.ok(&["kill", &bundle.id, "KILL"]);
+        bundle.ok(&["delete", &bundle.id]);
+    }
+}
+
+#[test]
 fn debug_says_what_is_done() {
     if !able() {
         return;
