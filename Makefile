@@ -70,7 +70,7 @@ bench: build test-deps ## Tare beside its peers and the floor, in one run, with 
 # Sizes of the long forms; `make soak SOAK_KILLS=100` changes one.
 SOAK_ENV = TARE_SOAK_CONTAINERS=$(SOAK_CONTAINERS) TARE_SOAK_KILLS=$(SOAK_KILLS) TARE_SOAK_ROUNDS=$(SOAK_ROUNDS) \
 	TARE_SOAK_LIVES=$(SOAK_LIVES) TARE_SOAK_EXECS=$(SOAK_EXECS) TARE_SOAK_STARTS=$(SOAK_STARTS) \
-	TARE_SOAK_CYCLES=$(SOAK_CYCLES) TARE_SOAK_SEED=$(SOAK_SEED)
+	TARE_SOAK_CYCLES=$(SOAK_CYCLES) TARE_SOAK_FUZZ=$(SOAK_FUZZ) TARE_SOAK_SEED=$(SOAK_SEED)
 SOAK_CONTAINERS ?= 20
 SOAK_KILLS ?= 10
 SOAK_ROUNDS ?= 100
@@ -79,16 +79,18 @@ SOAK_EXECS ?= 1000
 # Starts of tare-oci under a storm of renames and mounts, and lives of which each step is killed: an hour together.
 SOAK_STARTS ?= 100000
 SOAK_CYCLES ?= 10000
+# Documents that somebody has tampered with: configurations, filters, states, archives.
+SOAK_FUZZ ?= 200000
 # Another seed is another order of events.
 SOAK_SEED ?= 1
-SOAK_TESTS ?= test(under_load) + test(storm) + test(die_while) + test(crash) + test(death) + test(parallel) + test(killed)
+SOAK_TESTS ?= test(under_load) + test(storm) + test(die_while) + test(crash) + test(death) + test(parallel) + test(killed) + test(/^fuzz::/)
 
 .PHONY: soak
 soak: test-deps test-binaries ## the long forms of the crash and storm tests, and what they leave on the host
 	@scripts/host-state > target/host-before
 	$(CARGO) nextest run --locked -p tare-oci --run-ignored only
 	$(SOAK_ENV) scripts/run-tests $(CARGO) nextest run --locked --profile soak --no-capture -E '$(SOAK_TESTS)' \
-		-p tare-daemon -p tare-shim -p tare-store -p tare-net -p tare-engine -p tare-oci
+		-p tare-daemon -p tare-shim -p tare-store -p tare-net -p tare-engine -p tare-oci -p tare-runtime
 	@scripts/host-state > target/host-after
 	@diff target/host-before target/host-after && echo "nothing is left on the host"
 

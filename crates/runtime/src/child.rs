@@ -156,6 +156,9 @@ fn describe(op: &Op<'_>) -> String {
     match op {
         Op::CloseOthers(_) | Op::CloseOnExecFrom(_) => "close descriptors".to_string(),
         Op::JoinCgroup(_) => "join the cgroup".to_string(),
+        Op::WriteFile(path, _) if *path == crate::program::LABEL => {
+            "apply the AppArmor profile (is it loaded, and AppArmor enabled on this host?)".to_string()
+        }
         Op::WriteFile(path, _) => format!("write {}", path.to_string_lossy()),
         Op::AwaitByte(_) | Op::Rendezvous(_) => "wait for the runtime".to_string(),
         Op::BecomeRoot => "become root of the user namespace".to_string(),

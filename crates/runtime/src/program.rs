@@ -358,12 +358,15 @@ fn join_cgroups<'a>(ops: &mut Vec<Op<'a>>, entrance: &'a Entrance) {
     }
 }
 
+/// Where the AppArmor profile of the next execve is set (apparmor(7)); written while the host's procfs is in sight.
+pub(crate) const LABEL: &CStr = c"/proc/self/attr/exec";
+
 fn early_files<'a>(ops: &mut Vec<Op<'a>>, plan: &'a ProcessPlan) {
     if let Some(score) = &plan.oom_score {
         ops.push(Op::WriteFile(c"/proc/self/oom_score_adj", score.as_bytes()));
     }
     if let Some(profile) = &plan.apparmor {
-        ops.push(Op::WriteFile(c"/proc/self/attr/exec", profile.as_bytes()));
+        ops.push(Op::WriteFile(LABEL, profile.as_bytes()));
     }
 }
 

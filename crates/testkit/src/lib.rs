@@ -6,6 +6,7 @@ pub mod disk;
 pub mod docker_registry;
 pub mod fake_registry;
 pub mod image;
+pub mod numbers;
 pub mod pull_bench;
 pub mod skip;
 pub mod soak;

@@ -5,6 +5,7 @@ mod bundle;
 mod command;
 mod conduct;
 mod crash;
+mod delegated;
 mod rootless;
 mod sealed;
 mod smoke;

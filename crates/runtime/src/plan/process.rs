@@ -107,11 +107,22 @@ impl ProcessPlan {
             scheduler: process.scheduler.as_ref().map(scheduler).transpose()?,
             io_priority: process.io_priority.as_ref().map(io_priority).transpose()?,
             seccomp: profile.map(SeccompPlan::compile).transpose()?.flatten(),
-            apparmor: (!process.apparmor_profile.is_empty()).then(|| process.apparmor_profile.clone()),
+            apparmor: label(&process.apparmor_profile)?,
             memory_policy: memory_policy.map(super::memory::policy).transpose()?,
             affinity: affinity(process)?,
         })
     }
+}
+
+/// The order to the kernel that makes the profile that of the next execve.
+fn label(profile: &str) -> Result<Option<String>> {
+    if profile.contains(|c: char| c.is_control()) {
+        return Err(Error::invalid(
+            "process.apparmorProfile",
+            format!("{profile:?} is no name of a profile"),
+        ));
+    }
+    Ok((!profile.is_empty()).then(|| format!("exec {profile}")))
 }
 
 impl SeccompPlan {

@@ -1,6 +1,8 @@
 //! The escapes of this field, tried with racers where the original was a race.
 
 mod directory;
+mod label;
+mod process;
 mod procfs;
 mod terminal;
 

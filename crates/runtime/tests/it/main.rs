@@ -4,6 +4,7 @@
 mod attack;
 mod bundle;
 mod cgroup;
+mod fuzz;
 mod isolation;
 mod lifecycle;
 mod policy;

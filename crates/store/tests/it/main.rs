@@ -7,6 +7,7 @@ mod content;
 mod crash;
 mod diff;
 mod disk_full;
+mod fuzz;
 mod gc;
 mod hostile;
 mod metadata;
