@@ -64,8 +64,8 @@ test-vm: test-deps ## the runtime's tests in virtual machines with version 2 of 
 VM_TESTS ?= binary(it)
 
 .PHONY: bench
-bench: build test-deps ## Tare beside its peers and the floor, in one run, with ratios
-	@scripts/bench $(BIN)
+bench: build test-deps ## Tare beside its peers and the floor, in one run, with ratios; `make bench ROUNDS=20 PARTS=oci` is short
+	@ROUNDS=$(ROUNDS) scripts/bench $(BIN) $(PARTS)
 
 # Sizes of the long forms; `make soak SOAK_KILLS=100` changes one.
 SOAK_ENV = TARE_SOAK_CONTAINERS=$(SOAK_CONTAINERS) TARE_SOAK_KILLS=$(SOAK_KILLS) TARE_SOAK_ROUNDS=$(SOAK_ROUNDS) \

@@ -44,7 +44,7 @@ pub(crate) fn console(child: &Child<'_>, op: &ConsoleOp<'_>) -> Outcome {
     if op.bind {
         // No link on the way: the terminal must not cover another file (CVE-2025-52565, CVE-2026-88264).
         let (place, _) = target::open_target(root, c"/dev/console", TargetKind::File, true)?;
-        let copy = mount::clone_tree(slave.as_fd(), false)?;
+        let copy = mount::clone_tree(slave.as_fd())?;
         mount::attach(copy.as_fd(), place.as_fd())?;
     }
     send(op.socket, master.as_fd(), b"/dev/ptmx")?;

@@ -42,15 +42,11 @@ pub(crate) fn assume(op: &IdentityOp<'_>, entered: bool) -> Outcome {
     if changes {
         rustix::thread::set_keep_capabilities(false).at(Call::Prctl)?;
     }
-    // What the runtime does not have itself it cannot give; the specification wants that tolerated.
-    let own = rustix::thread::capabilities(None).at(Call::Capset)?.permitted;
-    let sets = CapabilitySets {
-        effective: CapabilitySet::from_bits_retain(op.effective) & own,
-        permitted: CapabilitySet::from_bits_retain(op.permitted) & own,
-        inheritable: CapabilitySet::from_bits_retain(op.inheritable) & own,
-    };
-    rustix::thread::set_capabilities(None, sets).at(Call::Capset)?;
-    raw::ambient(None).at(Call::Prctl)?;
+    set_capabilities(op)?;
+    // What is ambient is inheritable too: without that there is nothing to clear.
+    if op.inheritable != 0 {
+        raw::ambient(None).at(Call::Prctl)?;
+    }
     for capability in (0..64).filter(|bit| op.ambient & (1 << bit) != 0) {
         match raw::ambient(Some(capability)) {
             // Not in both the permitted and the inheritable set: the kernel refuses, runc warns and goes on.
@@ -63,6 +59,21 @@ pub(crate) fn assume(op: &IdentityOp<'_>, entered: bool) -> Outcome {
     }
     change_directory(op.cwd)?;
     verify_directory()
+}
+
+/// What the runtime does not have itself it cannot give; the specification wants that tolerated.
+fn set_capabilities(op: &IdentityOp<'_>) -> Outcome {
+    let sets = |own| CapabilitySets {
+        effective: CapabilitySet::from_bits_retain(op.effective) & own,
+        permitted: CapabilitySet::from_bits_retain(op.permitted) & own,
+        inheritable: CapabilitySet::from_bits_retain(op.inheritable) & own,
+    };
+    match rustix::thread::set_capabilities(None, sets(CapabilitySet::from_bits_retain(u64::MAX))) {
+        Err(Errno::PERM) => {}
+        set => return set.at(Call::Capset),
+    }
+    let own = rustix::thread::capabilities(None).at(Call::Capset)?.permitted;
+    rustix::thread::set_capabilities(None, sets(own)).at(Call::Capset)
 }
 
 fn limit_bounding(keep: u64) -> Outcome {

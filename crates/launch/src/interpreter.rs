@@ -1,12 +1,13 @@
 //! Walks the list.
 
 use crate::{
-    ListenerOp, MountChange, Op, Program, Stage, console, device, execute, identity, mask, mount, namespace,
-    raw,
+    ListenerOp, MountChange, Op, Program, Stage,
+    classic::{self, Place},
+    console, device, execute, identity, mask, mount, namespace, raw,
     report::{At, Call, Failed, Outcome, Report, ReportKind},
     target,
 };
-use core::ffi::CStr;
+use core::{cell::Cell, ffi::CStr};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
     fs::{Mode, OFlags},
@@ -22,8 +23,14 @@ pub(crate) struct Child<'a> {
     program: Option<&'a CStr>,
     pub(crate) dev: Option<OwnedFd>,
     pub(crate) proc: Option<OwnedFd>,
+    /// What `/proc` leads to when all is mounted, if that is a procfs; the outer one is for "not looked yet".
+    pub(crate) kernel: Option<Option<OwnedFd>>,
     pub(crate) null: Option<OwnedFd>,
     pub(crate) empty: Option<OwnedFd>,
+    /// A name in `kernel` that is covered by an empty directory.
+    pub(crate) covered: Option<&'a CStr>,
+    /// The working directory.
+    pub(crate) place: Cell<Place>,
     /// The working directory is entered and checked.
     pub(crate) entered: bool,
 }
@@ -37,8 +44,11 @@ pub(crate) fn walk(program: &Program<'_>) {
         program: None,
         dev: None,
         proc: None,
+        kernel: None,
         null: None,
         empty: None,
+        covered: None,
+        place: Cell::new(Place::Foreign),
         entered: false,
     };
     for (index, op) in program.ops.iter().enumerate() {
@@ -144,7 +154,7 @@ impl<'a> Child<'a> {
             Op::Propagation(flags) => mount::set_propagation(flags),
             Op::AttachRoot(path) => self.root().and_then(|root| mount::attach_root(root, path)),
             Op::Detach(path) => mount::detach(path),
-            Op::PivotRoot => self.root().and_then(mount::pivot),
+            Op::PivotRoot => self.root().and_then(mount::pivot).map(|()| self.place.set(Place::Own)),
             Op::ChangeRoot(Some(directory)) => mount::change_root(directory),
             Op::ChangeRoot(None) => self.root().and_then(mount::change_root),
             Op::MoveRoot => self.root().and_then(mount::move_root),
@@ -185,7 +195,7 @@ impl<'a> Child<'a> {
             Op::MemoryPolicy(mode, nodes) => raw::set_mempolicy(mode, nodes).at(Call::SetMempolicy),
             Op::Directory(path) => {
                 self.entered = identity::enter_directory(path)?;
-                Ok(())
+                if self.entered { Ok(()) } else { classic::leave(self) }
             }
             Op::Identity(who) => identity::assume(who, self.entered),
             Op::NoNewPrivileges => rustix::thread::set_no_new_privs(true).at(Call::Prctl),
@@ -200,7 +210,7 @@ impl<'a> Child<'a> {
         use rustix::fd::IntoRawFd;
         let held =
             [self.own_root.take(), self.dev.take(), self.proc.take(), self.null.take(), self.empty.take()];
-        for fd in held.into_iter().flatten() {
+        for fd in held.into_iter().chain([self.kernel.take().flatten()]).flatten() {
             let _ = fd.into_raw_fd();
         }
         close_others(keep)
@@ -229,7 +239,7 @@ impl<'a> Child<'a> {
                 // The gate may be a fifo that is never closed: a child whose parent is gone would wait for ever.
                 self.try_tell(ReportKind::Ready, index, None).at(Call::Write)?;
                 await_byte(wait)?;
-                self.report = report;
+                self.report = report.unwrap_or(self.report);
                 Ok(())
             }
         }

@@ -11,6 +11,7 @@
 //! parent's code, and everything below the container's root is reached by descriptor.
 #![no_std]
 
+mod classic;
 mod console;
 mod device;
 mod execute;

@@ -2,6 +2,7 @@
 
 use crate::{
     CgroupsOp, FsOption, MountChange, MountOp, MountSource, TargetKind,
+    classic::{self, NewFilesystem, Place},
     interpreter::Child,
     raw::{self, MountAttr},
     report::{At, Call, Failed, Outcome},
@@ -29,12 +30,12 @@ pub(crate) fn attach_root(tree: BorrowedFd<'_>, path: Option<&CStr>) -> Outcome 
     rustix::mount::move_mount(tree, c"", CWD, path.unwrap_or(c"/"), flags).at(Call::MoveMount)
 }
 
-/// pivot_root(".", ".") stacks the old root on the new one, where it is detached: no directory is needed.
+/// pivot_root(".", ".") stacks the old root on the new one, where it is detached: no directory is needed. The working
+/// directory is the new root then.
 pub(crate) fn pivot(tree: BorrowedFd<'_>) -> Outcome {
     rustix::process::fchdir(tree).at(Call::Fchdir)?;
     rustix::process::pivot_root(c".", c".").at(Call::PivotRoot)?;
-    rustix::mount::unmount(c".", UnmountFlags::DETACH).at(Call::Umount)?;
-    rustix::process::chdir(c"/").at(Call::Chdir)
+    rustix::mount::unmount(c".", UnmountFlags::DETACH).at(Call::Umount)
 }
 
 /// Detaches a mount by path.
@@ -69,6 +70,10 @@ pub(crate) fn mount(child: &mut Child<'_>, op: &MountOp<'_>) -> Outcome {
     {
         // A new directory of the child's own file system: there is nothing to look up.
         let mode = default_mode(kind, options).then_some(c"1777");
+        let new = NewFilesystem { kind, options, mode, attributes };
+        if op.propagation.0 == 0 && classic::at(child, (dev, Place::Dev), name, &new) {
+            return Ok(());
+        }
         let made = new_filesystem(kind, options, mode, attributes)?;
         attach_at(made.as_fd(), dev, name)?;
         propagate(made.as_fd(), op.propagation)?;
@@ -109,6 +114,13 @@ pub(crate) fn mount(child: &mut Child<'_>, op: &MountOp<'_>) -> Outcome {
                 (true, true) => Some(c"1777"),
                 (true, false) => Some(mode_of(place.as_fd(), &mut text)?),
             };
+            let new = NewFilesystem { kind, options, mode, attributes };
+            // Of `/dev` the descriptor is needed.
+            let plain = !op.copy_up && op.propagation.0 == 0 && op.destination != c"/dev";
+            if plain && classic::over(child, place.as_fd(), &new) {
+                target::leave(place);
+                return Ok(());
+            }
             let made = new_filesystem(kind, options, mode, attributes)?;
             if op.copy_up {
                 crate::device::copy_up(root, op.destination, made.as_fd())?;
@@ -188,7 +200,7 @@ pub(crate) fn new_filesystem(
 }
 
 /// Attaches a detached mount at a name of a directory; a symbolic link there is not followed.
-fn attach_at(tree: BorrowedFd<'_>, directory: BorrowedFd<'_>, name: &CStr) -> Outcome {
+pub(crate) fn attach_at(tree: BorrowedFd<'_>, directory: BorrowedFd<'_>, name: &CStr) -> Outcome {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     rustix::mount::move_mount(tree, c"", directory, name, flags).at(Call::MoveMount)
 }
@@ -200,13 +212,36 @@ pub(crate) fn attach(tree: BorrowedFd<'_>, place: BorrowedFd<'_>) -> Outcome {
 }
 
 /// A detached copy of what is behind a descriptor.
-pub(crate) fn clone_tree(fd: BorrowedFd<'_>, recursive: bool) -> Outcome<OwnedFd> {
-    let mut flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    if recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
+pub(crate) fn clone_tree(fd: BorrowedFd<'_>) -> Outcome<OwnedFd> {
+    clone_at(fd, c"")
+}
+
+/// A detached copy of a name in a directory; a symbolic link there is not followed.
+pub(crate) fn clone_at(directory: BorrowedFd<'_>, name: &CStr) -> Outcome<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    rustix::mount::open_tree(directory, name, flags).at(Call::OpenTree)
+}
+
+/// A detached copy of a name in a directory with all that is mounted below, read-only. An empty name is the directory
+/// itself; a symbolic link is not followed.
+pub(crate) fn clone_readonly(directory: BorrowedFd<'_>, name: &CStr) -> Outcome<OwnedFd> {
+    let attr = MountAttr { set: RDONLY, ..MountAttr::default() };
+    match raw::open_tree_attr(directory, name, &attr) {
+        // Kernels before 6.15, and filters that do not know the call.
+        Err(Errno::NOSYS | Errno::PERM) => {}
+        copy => return copy.at(Call::OpenTree),
     }
-    rustix::mount::open_tree(fd, c"", flags).at(Call::OpenTree)
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW
+        | OpenTreeFlags::AT_RECURSIVE;
+    let copy = rustix::mount::open_tree(directory, name, flags).at(Call::OpenTree)?;
+    raw::mount_setattr(copy.as_fd(), true, &attr).at(Call::MountSetattr)?;
+    Ok(copy)
 }
 
 /// A detached copy of what is at a path of the host's root, with its attributes.
@@ -226,8 +261,11 @@ pub(crate) fn copy_path(path: &CStr, recursive: bool, changes: &[MountChange]) -
 
 /// Sets attributes of the mount at a path.
 pub(crate) fn set_attributes(child: &Child<'_>, path: &CStr, set: u64, recursive: bool) -> Outcome {
-    let place = target::open_below(child.root()?, path, OFlags::PATH).at(Call::Openat2)?;
     let attr = MountAttr { set, ..MountAttr::default() };
+    if path == c"/" {
+        return raw::mount_setattr(child.root()?, recursive, &attr).at(Call::MountSetattr);
+    }
+    let place = target::open_below(child.root()?, path, OFlags::PATH).at(Call::Openat2)?;
     let done = raw::mount_setattr(place.as_fd(), recursive, &attr).at(Call::MountSetattr);
     target::leave(place);
     done

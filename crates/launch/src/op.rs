@@ -30,7 +30,7 @@ pub enum Op<'a> {
     JoinCgroup(BorrowedFd<'a>),
     /// Writes to a file by path, before the root is changed: the host's procfs is still there.
     WriteFile(&'a CStr, &'a [u8]),
-    /// Reads one byte: the parent has written the id maps. End of file ends the child.
+    /// Reads one byte: the parent has written the id maps, or the state. End of file ends the child.
     AwaitByte(BorrowedFd<'a>),
     /// Takes on id 0 of a new user namespace.
     BecomeRoot,
@@ -135,8 +135,9 @@ pub enum Op<'a> {
 pub enum Stage<'a> {
     /// Namespaces exist, the root is not changed: the parent runs hooks.
     Hooks(BorrowedFd<'a>),
-    /// Everything but the program: waits for `start`. What follows is reported to the second descriptor.
-    Gate(BorrowedFd<'a>, BorrowedFd<'a>),
+    /// Everything but the program: waits for `start`. What follows is reported to the second descriptor, if there is
+    /// one.
+    Gate(BorrowedFd<'a>, Option<BorrowedFd<'a>>),
 }
 
 /// A mount.

@@ -22,6 +22,7 @@ const SCHED_SETATTR: usize = 314;
 const CLOSE_RANGE: usize = 436;
 const CLONE3: usize = 435;
 const MOUNT_SETATTR: usize = 442;
+const OPEN_TREE_ATTR: usize = 467;
 const IOCTL: usize = 16;
 const DUP3: usize = 292;
 const PRCTL: usize = 157;
@@ -140,6 +141,27 @@ pub(crate) fn mount_setattr(fd: BorrowedFd<'_>, recursive: bool, attr: &MountAtt
     let args = [fd.as_raw_fd() as usize, path, flags, attr, size_of::<MountAttr>(), 0];
     // SAFETY: the path is an empty terminated string, the structure is valid for its size; both are only read.
     unsafe { syscall(MOUNT_SETATTR, args) }.map(drop)
+}
+
+/// open_tree_attr(2): a detached copy of `name` in a directory with everything below, its attributes changed.
+/// A symbolic link is not followed.
+pub(crate) fn open_tree_attr(
+    directory: BorrowedFd<'_>,
+    name: &core::ffi::CStr,
+    attr: &MountAttr,
+) -> Result<OwnedFd, Errno> {
+    const CLONE: usize = 1;
+    const CLOEXEC: usize = 0o2_000_000;
+    const EMPTY_PATH: usize = 0x1000;
+    const RECURSIVE: usize = 0x8000;
+    const NOFOLLOW: usize = 0x100;
+    let flags = CLONE | CLOEXEC | EMPTY_PATH | RECURSIVE | NOFOLLOW;
+    let (name, attr) = (name.as_ptr() as usize, core::ptr::from_ref(attr) as usize);
+    let args = [directory.as_raw_fd() as usize, name, flags, attr, size_of::<MountAttr>(), 0];
+    // SAFETY: the name is terminated, the structure is valid for its size; both are only read.
+    let fd = unsafe { syscall(OPEN_TREE_ATTR, args) }?;
+    // SAFETY: the call made a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 /// close_range(2): closes `first..=last`, or marks them close-on-exec.
@@ -296,19 +318,14 @@ struct InterfaceRequest {
     rest: [u8; 22],
 }
 
-/// SIOCGIFFLAGS and SIOCSIFFLAGS: sets IFF_UP on `lo`.
+/// SIOCSIFFLAGS: sets IFF_UP on `lo`, which in a new namespace has no other flag that can be set or cleared.
 pub(crate) fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
-    const GET_FLAGS: usize = 0x8913;
     const SET_FLAGS: usize = 0x8914;
     const UP: i16 = 1;
-    let mut request = InterfaceRequest { name: *b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0", flags: 0, rest: [0; 22] };
+    let request = InterfaceRequest { name: *b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0", flags: UP, rest: [0; 22] };
     let fd = socket.as_raw_fd() as usize;
-    let address = core::ptr::from_mut(&mut request) as usize;
-    // SAFETY: the request is a whole `struct ifreq` of 40 bytes with a terminated name.
-    unsafe { syscall(IOCTL, [fd, GET_FLAGS, address, 0, 0, 0]) }?;
-    request.flags |= UP;
     let address = core::ptr::from_ref(&request) as usize;
-    // SAFETY: as above.
+    // SAFETY: the request is a whole `struct ifreq` of 40 bytes with a terminated name, and only read.
     unsafe { syscall(IOCTL, [fd, SET_FLAGS, address, 0, 0, 0]) }.map(drop)
 }
 

@@ -35,6 +35,11 @@ pub(crate) fn open_below(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Re
     open_with(root, path, flags, ResolveFlags::empty())
 }
 
+/// As [`open_below`] without a symbolic link on the way.
+pub(crate) fn open_strict(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+    open_with(root, path, flags, ResolveFlags::NO_SYMLINKS)
+}
+
 fn open_with(root: BorrowedFd<'_>, path: &CStr, flags: OFlags, more: ResolveFlags) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | more;
     let mut tries = 0;

@@ -25,8 +25,8 @@ pub(crate) fn prepare_process(creates: bool) -> Result<(), Failure> {
         tare_sys::process::set_not_dumpable()?;
     }
     // A descriptor opened later must not become a standard stream of the container.
-    for number in 0..3 {
-        if !tare_sys::file::is_open(number) {
+    for open in tare_sys::file::are_open([0, 1, 2])? {
+        if !open {
             let null = tare_sys::file::open("/dev/null", OFlags::RDWR, 0)?;
             tare_sys::file::leave_open(null);
         }

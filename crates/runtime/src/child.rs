@@ -9,7 +9,7 @@ use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     pipe::PipeFlags,
 };
-use tare_launch::{Call, MountSource, Op, Report};
+use tare_launch::{Call, MountSource, Op, Report, ReportKind};
 use tare_sys::{Context, Errno};
 use tare_types::ErrorKind;
 
@@ -29,6 +29,51 @@ impl Pipe {
     }
 }
 
+/// How a child's set-up ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Outcome {
+    /// The program runs, or has run.
+    Executed,
+    Failed(Report),
+    /// Without a word: something killed it.
+    Vanished,
+}
+
+/// Waits until the child executes its program or ends, which both close its end of the pipe, and then reads what it
+/// said meanwhile: two calls for all.
+///
+/// `what` names what is waited for, at most `limit` milliseconds.
+pub(crate) fn outcome(fd: BorrowedFd<'_>, limit: u64, what: &str) -> Result<Outcome> {
+    let closed = tare_sys::process::is_closed(fd, limit);
+    if !closed.map_err(|error| Error::system("wait for the child", error))? {
+        return Err(too_late(limit, what));
+    }
+    let mut outcome = Outcome::Vanished;
+    let mut bytes = [0; 8 * Report::SIZE];
+    let length = rustix::io::retry_on_intr(|| rustix::io::read(fd, &mut bytes)).map_err(unreadable)?;
+    let (records, rest) = bytes[..length].as_chunks();
+    if !rest.is_empty() {
+        return Err(unreadable(Errno::BADMSG));
+    }
+    for record in records {
+        let report = Report::from_bytes(*record).ok_or_else(|| unreadable(Errno::BADMSG))?;
+        outcome = match report.kind {
+            ReportKind::Failed => Outcome::Failed(report),
+            _ => Outcome::Executed,
+        };
+    }
+    Ok(outcome)
+}
+
+fn too_late(limit: u64, what: &str) -> Error {
+    let text = format!("waited {limit} ms for {what}");
+    Error::new(ErrorKind::DeadlineExceeded, "wait for the child", text, "")
+}
+
+fn unreadable(errno: Errno) -> Error {
+    Error::system("wait for the first process", tare_sys::Error::new("read", "report", errno))
+}
+
 /// How long a child may take from one report to the next, in milliseconds: mounts of slow servers included.
 pub(crate) const SETUP_LIMIT: u64 = 120_000;
 
@@ -42,31 +87,15 @@ pub(crate) const LEAVE_LIMIT: u64 = 2_000;
 ///
 /// `what` names what is waited for, at most `limit` milliseconds.
 pub(crate) fn read_report(fd: BorrowedFd<'_>, limit: u64, what: &str) -> Result<Option<Report>> {
-    let system =
-        |errno| Error::system("wait for the first process", tare_sys::Error::new("read", "report", errno));
     if !tare_sys::process::has_ended(fd, limit).map_err(|error| Error::system("wait for the child", error))? {
-        let text = format!("waited {limit} ms for {what}");
-        return Err(Error::new(ErrorKind::DeadlineExceeded, "wait for the child", text, ""));
+        return Err(too_late(limit, what));
     }
     let mut bytes = [0; Report::SIZE];
-    loop {
-        match rustix::io::read(fd, &mut bytes) {
-            Ok(0) => return Ok(None),
-            Ok(length) if length == Report::SIZE => break,
-            Ok(_) => return Err(system(Errno::BADMSG)),
-            Err(Errno::INTR) => {}
-            // A fifo is read without blocking, so that it can be opened before its writer is there.
-            Err(Errno::AGAIN) => wait_readable(fd).map_err(system)?,
-            Err(errno) => return Err(system(errno)),
-        }
+    match rustix::io::retry_on_intr(|| rustix::io::read(fd, &mut bytes)).map_err(unreadable)? {
+        0 => Ok(None),
+        Report::SIZE => Report::from_bytes(bytes).map(Some).ok_or_else(|| unreadable(Errno::BADMSG)),
+        _ => Err(unreadable(Errno::BADMSG)),
     }
-    Report::from_bytes(bytes).map(Some).ok_or_else(|| system(Errno::BADMSG))
-}
-
-fn wait_readable(fd: BorrowedFd<'_>) -> rustix::io::Result<()> {
-    use rustix::event::{PollFd, PollFlags, poll};
-    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-    rustix::io::retry_on_intr(|| poll(&mut fds, None)).map(drop)
 }
 
 /// Lets a waiting child go on.
@@ -232,7 +261,6 @@ fn kind(errno: Errno) -> ErrorKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tare_launch::ReportKind;
 
     #[test]
     fn texts_that_callers_search_for() {

@@ -3,7 +3,7 @@
 use crate::{
     During, Error, ExecOptions, Process, Result,
     cgroup::{Cgroup, OomEvents, Stats},
-    child,
+    child::{self, Outcome},
     create::oci_state,
     exec, hooks,
     plan::Kind,
@@ -15,7 +15,7 @@ use rustix::{
     fd::{AsFd, OwnedFd},
     fs::OFlags,
 };
-use tare_launch::{Op, Pointer, ReportKind};
+use tare_launch::{Op, Pointer};
 use tare_sys::Errno;
 use tare_types::{
     ErrorKind, Timestamp,
@@ -31,6 +31,7 @@ pub struct Container {
     pub(crate) dir: StateDir,
     pub(crate) state: StateFile,
     pub(crate) cgroup: Cgroup,
+    /// To the waiting first process, if its start is not left to another process.
     gate: Option<GatePipes>,
 }
 
@@ -103,14 +104,25 @@ impl Container {
     /// `FailedPrecondition` when the container is not `created`; `NotFound`, `PermissionDenied` or
     /// `InvalidArgument` with the text of execve's failure, the first process then has ended.
     pub fn start(&mut self) -> Result<()> {
+        let limit = child::SETUP_LIMIT + self.state.tare.start_limit;
         if let Some(pipes) = self.gate.take() {
-            child::release(&pipes.open)?;
-            self.await_program(&pipes.result)?;
+            self.check_program(pipes.open(limit)?)?;
         } else {
-            let started = self.await_program(&self.open_fifos()?);
+            let result = self.open_fifos()?;
+            let outcome = child::outcome(result.as_fd(), limit, "the program to start");
+            let started = outcome.and_then(|outcome| self.check_program(outcome));
             self.dir.remove_file(RESULT_FIFO);
             started?;
         }
+        self.tell_started()
+    }
+
+    /// Whether the first process waits for [`Container::start`] of this very object.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.gate.is_some()
+    }
+
+    pub(crate) fn tell_started(&self) -> Result<()> {
         hooks::run("poststart", &self.state.tare.poststart, &oci_state(&self.state, ContainerStatus::Running))
     }
 
@@ -132,29 +144,20 @@ impl Container {
         Ok(result)
     }
 
-    fn await_program(&self, result: &OwnedFd) -> Result<()> {
+    fn check_program(&self, outcome: Outcome) -> Result<()> {
         const OPERATION: &str = "unable to start container process";
-        let mut executing = false;
-        let mut failed = None;
-        let limit = child::SETUP_LIMIT + self.state.tare.start_limit;
-        while let Some(report) = child::read_report(result.as_fd(), limit, "the program to start")? {
-            match report.kind {
-                ReportKind::Failed => failed = Some(report),
-                _ => executing = true,
-            }
-        }
-        match failed {
-            None if executing => Ok(()),
-            None => Err(Error::new(
+        match outcome {
+            Outcome::Executed => Ok(()),
+            Outcome::Vanished => Err(Error::new(
                 ErrorKind::FailedPrecondition,
                 OPERATION,
                 "the first process ended before its program",
                 "",
             )),
-            Some(report) if child::is_of_hook(&report) => {
+            Outcome::Failed(report) if child::is_of_hook(&report) => {
                 Err(child::hook_failure(OPERATION, "startContainer", &report))
             }
-            Some(report) => {
+            Outcome::Failed(report) => {
                 // The list is the creator's; after the gate only the filter, hooks and the program are left.
                 let end = [Pointer::NULL];
                 let array = crate::program::array(&end);
@@ -222,6 +225,20 @@ impl Container {
     /// `FailedPrecondition` for a container that runs and no `force`. What was removed stays removed;
     /// calling again goes on.
     pub fn delete(&mut self, force: bool) -> Result<()> {
+        self.end(force)?;
+        self.remove()
+    }
+
+    /// Removes cgroup and state of a container whose first process the caller has reaped, and runs `poststop` hooks.
+    ///
+    /// # Errors
+    /// As [`Container::delete`].
+    pub fn delete_reaped(&mut self) -> Result<()> {
+        self.remove()
+    }
+
+    /// Sees to it that the first process has ended.
+    fn end(&self, force: bool) -> Result<()> {
         let mut status = self.status()?;
         if status == ContainerStatus::Running && !force && self.is_about_to_end()? {
             status = ContainerStatus::Stopped;
@@ -234,6 +251,10 @@ impl Container {
             }
             self.kill_and_wait()?;
         }
+        Ok(())
+    }
+
+    fn remove(&self) -> Result<()> {
         // Members of a pid namespace end with its first process; those of a shared one do not.
         if !self.has_own_pids() {
             self.cgroup.kill(9)?;

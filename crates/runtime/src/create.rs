@@ -4,7 +4,7 @@ use crate::{
     Container, During, Error, Io, Process, Result, Runtime,
     agent::Agent,
     cgroup::{Cgroup, CgroupOptions},
-    child::{self, Pipe},
+    child::{self, Outcome, Pipe},
     hooks::{self, HookStrings},
     interfaces,
     plan::{Kind, Plan, c_string},
@@ -18,10 +18,10 @@ use crate::{
 };
 use alloc::{format, string::String, vec::Vec};
 use rustix::{
-    fd::{AsFd, OwnedFd},
+    fd::{AsFd, BorrowedFd, OwnedFd},
     fs::OFlags,
 };
-use tare_launch::{CloneRequest, ForeignUser, HookOp, Op, Pointer, Program, ReportKind, Spawned};
+use tare_launch::{CloneRequest, ForeignUser, HookOp, Op, Pointer, Program, ReportKind, Spawned, Stage};
 use tare_types::{
     ErrorKind, Timestamp,
     spec::{ContainerStatus, Spec, State},
@@ -30,6 +30,9 @@ use tare_types::{
 /// How `start` reaches the waiting first process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
+    /// Not at all: the program is executed as soon as the state is stored. Where hooks of the container must run
+    /// before, it is as with `Pipe`. For [`crate::Runtime::run`].
+    Open,
     /// A pipe held by the returned [`crate::Container`]: only that object can start the container, and
     /// the first process ends if it is dropped before. For callers that stay (the shim, `run`).
     Pipe,
@@ -38,7 +41,7 @@ pub enum Gate {
 }
 
 /// What to create.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct CreateOptions<'a> {
     /// Identifier, runc's alphabet: letters, digits, `_`, `+`, `-`, `.`; not `.` or `..`; at most 1024.
     pub id: &'a str,
@@ -106,18 +109,56 @@ pub(crate) fn create(runtime: &Runtime, options: &CreateOptions<'_>) -> Result<(
     }
 }
 
-/// The child's ends of the gate, whichever kind it is.
-fn gate(options: &CreateOptions<'_>, dir: &StateDir) -> Result<(Option<GatePipes>, (OwnedFd, OwnedFd))> {
-    match options.gate {
-        Gate::Pipe => GatePipes::new().map(|(ours, theirs)| (Some(ours), theirs)),
-        Gate::Fifo => {
-            dir.make_fifo(GATE_FIFO)?;
-            dir.make_fifo(RESULT_FIFO)?;
-            // Open for both directions: the open does not wait, and the fifo never seems closed to the child.
-            let open = |name| dir.open_file(name, OFlags::RDWR).during("make the gate");
-            Ok((None, (open(GATE_FIFO)?, open(RESULT_FIFO)?)))
+/// What the child waits at.
+enum Gates {
+    /// For a byte that is there as soon as the state is.
+    Open(Pipe),
+    Pipe(Pipe),
+    Fifos(OwnedFd, OwnedFd),
+}
+
+impl Gates {
+    fn new(gate: Gate, plan: &Plan, dir: &StateDir) -> Result<Self> {
+        match gate {
+            Gate::Open if !plan.has_early_hooks() && plan.hooks.start_container.is_empty() => {
+                Pipe::new().map(Self::Open)
+            }
+            Gate::Open | Gate::Pipe => Pipe::new().map(Self::Pipe),
+            Gate::Fifo => {
+                dir.make_fifo(GATE_FIFO)?;
+                dir.make_fifo(RESULT_FIFO)?;
+                // Open for both directions: the open does not wait, and the fifo never seems closed to the child.
+                let open = |name| dir.open_file(name, OFlags::RDWR).during("make the gate");
+                Ok(Self::Fifos(open(GATE_FIFO)?, open(RESULT_FIFO)?))
+            }
         }
     }
+
+    fn op(&self) -> Op<'_> {
+        match self {
+            Self::Open(pipe) => Op::AwaitByte(pipe.read.as_fd()),
+            Self::Pipe(pipe) => Op::Rendezvous(Stage::Gate(pipe.read.as_fd(), None)),
+            Self::Fifos(gate, result) => Op::Rendezvous(Stage::Gate(gate.as_fd(), Some(result.as_fd()))),
+        }
+    }
+}
+
+/// Closes what only the launch needed, together; what is left is for the start.
+fn close(prepared: Prepared, gate: Gates, reports: OwnedFd) -> Option<GatePipes> {
+    let mut fds = prepared.into_descriptors();
+    let left = match gate {
+        Gates::Open(pipe) => {
+            fds.extend([reports, pipe.read, pipe.write]);
+            None
+        }
+        Gates::Pipe(gate) => Some(GatePipes { gate, reports }),
+        Gates::Fifos(gate, result) => {
+            fds.extend([reports, gate, result]);
+            None
+        }
+    };
+    tare_sys::file::close_all(fds);
+    left
 }
 
 fn create_all(
@@ -142,9 +183,13 @@ fn create_all(
     if let Some(filter) = &plan.process.seccomp {
         dir.store_seccomp(filter.flags, &filter.filter)?;
     }
-    let (pipes, gate) = gate(options, dir)?;
+    // The first pipe's write end and the second one's read end are the child's, in a row: it closes the others in two
+    // calls.
+    let reports = Pipe::new()?;
+    let gate = Gates::new(options.gate, plan, dir)?;
     let launch = Launch { options, plan, prepared: &prepared, streams: &streams, gate: &gate, dir, cgroup };
-    let state = launch.run(&mut made.child)?;
+    let state = launch.run(reports.read.as_fd(), reports.write, &mut made.child)?;
+    let pipes = close(prepared, gate, reports.read);
     let console = streams.receive()?;
     let spawned = made.child.take().expect("invariant: a launch that succeeded has stored its child");
     let dir = made.dir.take().expect("invariant: the directory was made above");
@@ -159,16 +204,15 @@ struct Launch<'a> {
     plan: &'a Plan,
     prepared: &'a Prepared,
     streams: &'a Streams<'a>,
-    gate: &'a (OwnedFd, OwnedFd),
+    gate: &'a Gates,
     dir: &'a StateDir,
     cgroup: &'a Cgroup,
 }
 
 impl Launch<'_> {
     /// Clones the child and accompanies it to the gate. The child is stored as soon as it exists.
-    fn run(&self, made: &mut Option<Spawned>) -> Result<StateFile> {
+    fn run(&self, reports: BorrowedFd<'_>, report: OwnedFd, made: &mut Option<Spawned>) -> Result<StateFile> {
         let plan = self.plan;
-        let report = Pipe::new()?;
         let maps = plan.namespaces.is_new(Kind::User).then(Pipe::new).transpose()?;
         let hook_wait = plan.has_early_hooks().then(Pipe::new).transpose()?;
         let agent = Agent::connect(plan.process.seccomp.as_ref())?;
@@ -176,7 +220,7 @@ impl Launch<'_> {
         let wires = Wires {
             maps: maps.as_ref().map(|pipe| pipe.read.as_fd()),
             hooks: hook_wait.as_ref().map(|pipe| pipe.read.as_fd()),
-            gate: Some((self.gate.0.as_fd(), self.gate.1.as_fd())),
+            gate: Some(self.gate.op()),
             streams: self.streams.given(),
             console: self.streams.socket(),
             listener: agent.as_ref().map(Agent::op),
@@ -208,15 +252,18 @@ impl Launch<'_> {
         let shape =
             program::Init { plan, prepared: self.prepared, parts: &parts, process: &process, wires: &wires };
         let mut ops = shape.ops(keyring.as_deref(), self.options.no_pivot);
-        let last = program::last_descriptors(&ops, &report.write, &wires);
+        let last = program::last_descriptors(&ops, &report, &wires);
         program::close_last(&mut ops, &last);
-        let keep = program::keep(program::descriptors(&ops), [&report.write, &self.prepared.root], &wires);
-        ops.insert(0, Op::CloseOthers(&keep));
+        let keep = program::keep(program::descriptors(&ops), [&report, &self.prepared.root], &wires);
+        // In a pid namespace of its own nobody is there to look, and nothing is executed that would inherit; but a
+        // child that waits must not itself hold the other end of what it waits at.
+        if !plan.namespaces.is_new(Kind::Pid) || wires.maps.is_some() || plan.has_early_hooks() {
+            ops.insert(0, Op::CloseOthers(&keep));
+        }
 
-        let program =
-            Program { ops: &ops, report: report.write.as_fd(), root: Some(self.prepared.root.as_fd()) };
+        let program = Program { ops: &ops, report: report.as_fd(), root: Some(self.prepared.root.as_fd()) };
         let spawned = made.insert(self.spawn(&program)?);
-        drop(report.write);
+        drop(report);
         if let Some(maps) = &maps {
             if plan.caller.ordinary {
                 userns::write_own_maps(spawned.pid, &plan.namespaces.mapping)?;
@@ -234,17 +281,29 @@ impl Launch<'_> {
         if let Some(agent) = &agent {
             agent.tell(&state, spawned.pid, ContainerStatus::Creating)?;
         }
+        let failed = |report: tare_launch::Report| {
+            if is_deadline_refused(plan, &ops, &report) {
+                let text = "process scheduler can't be used together with AllowedCPUs";
+                return Error::new(ErrorKind::InvalidArgument, OPERATION, text, "");
+            }
+            let name = plan.process.arguments[0].to_string_lossy();
+            child::failure(OPERATION, &ops, &name, report)
+        };
+        if let Gates::Open(gate) = self.gate {
+            child::release(&gate.write)?;
+            return match child::outcome(reports, child::SETUP_LIMIT, "the program to start")? {
+                Outcome::Executed => Ok(state),
+                Outcome::Failed(report) => Err(failed(report)),
+                Outcome::Vanished => Err(self.vanished(spawned)),
+            };
+        }
         // Hooks of the child's side run within one wait.
         let limit = child::SETUP_LIMIT + hooks::limit(&plan.hooks.create_container);
         loop {
-            match child::read_report(report.read.as_fd(), limit, "the first process to be set up")? {
+            match child::read_report(reports, limit, "the first process to be set up")? {
                 Some(report) if report.kind == ReportKind::Ready => return Ok(state),
                 Some(report) if report.kind == ReportKind::Hooks => {
-                    // `prestart` is from before there was the word "creating".
-                    let now = oci_state(&state, ContainerStatus::Created);
-                    hooks::run("prestart", &plan.hooks.prestart, &now)?;
-                    let now = oci_state(&state, ContainerStatus::Creating);
-                    hooks::run("createRuntime", &plan.hooks.create_runtime, &now)?;
+                    self.run_hooks(&state)?;
                     if let Some(wait) = &hook_wait {
                         child::release(&wait.write)?;
                     }
@@ -252,17 +311,19 @@ impl Launch<'_> {
                 Some(report) if child::is_of_hook(&report) => {
                     return Err(child::hook_failure(OPERATION, "createContainer", &report));
                 }
-                Some(report) if is_deadline_refused(plan, &ops, &report) => {
-                    let text = "process scheduler can't be used together with AllowedCPUs";
-                    return Err(Error::new(ErrorKind::InvalidArgument, OPERATION, text, ""));
-                }
-                Some(report) => {
-                    let name = plan.process.arguments[0].to_string_lossy();
-                    return Err(child::failure(OPERATION, &ops, &name, report));
-                }
+                Some(report) => return Err(failed(report)),
                 None => return Err(self.vanished(spawned)),
             }
         }
+    }
+
+    /// Hooks of the runtime's side.
+    fn run_hooks(&self, state: &StateFile) -> Result<()> {
+        // `prestart` is from before there was the word "creating".
+        let now = oci_state(state, ContainerStatus::Created);
+        hooks::run("prestart", &self.plan.hooks.prestart, &now)?;
+        let now = oci_state(state, ContainerStatus::Creating);
+        hooks::run("createRuntime", &self.plan.hooks.create_runtime, &now)
     }
 
     fn spawn(&self, program: &Program<'_>) -> Result<Spawned> {

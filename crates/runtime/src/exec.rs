@@ -10,7 +10,7 @@ use crate::{
     Container, During, Error, ExecOptions, Process, Result,
     agent::Agent,
     cgroup::Entrance,
-    child::{self, Pipe},
+    child::{self, Outcome, Pipe},
     plan::{Kind, ProcessPlan, SeccompPlan},
     prepare,
     process::Streams,
@@ -18,7 +18,7 @@ use crate::{
 };
 use alloc::format;
 use rustix::fd::{AsFd, OwnedFd};
-use tare_launch::{CloneRequest, ForeignUser, Op, Program, ReportKind, Spawned};
+use tare_launch::{CloneRequest, ForeignUser, Op, Program, Spawned};
 use tare_sys::RootDir;
 use tare_types::{ErrorKind, spec::ContainerStatus};
 
@@ -59,7 +59,9 @@ pub(crate) fn exec(container: &Container, options: &ExecOptions<'_>) -> Result<P
         .wants_home
         .then(|| {
             let root = format!("/proc/{}/root", container.state.init_process_pid);
-            RootDir::open_ambient(&root).map(|root| prepare::home(&root, plan.identity.uid)).during(OPERATION)
+            RootDir::open_ambient(&root)
+                .map(|root| prepare::home(root.as_fd(), plan.identity.uid))
+                .during(OPERATION)
         })
         .transpose()?;
     let mut made = None;
@@ -135,20 +137,15 @@ impl Joined<'_> {
         if let Some(agent) = &agent {
             agent.tell(&self.container.state, spawned.pid, ContainerStatus::Running)?;
         }
-        let mut executing = false;
-        let next = || child::read_report(report.read.as_fd(), self.limit(), "the process to be set up");
-        while let Some(report) = next()? {
-            match report.kind {
-                ReportKind::Failed => {
-                    let name = plan.arguments[0].to_string_lossy();
-                    return Err(child::failure(OPERATION, &ops, &name, report));
-                }
-                _ => executing = true,
+        let outcome = child::outcome(report.read.as_fd(), self.limit(), "the process to be set up")?;
+        match (outcome, made.take()) {
+            (Outcome::Executed, Some(spawned)) => Ok(spawned),
+            (Outcome::Failed(report), spawned) => {
+                *made = spawned;
+                let name = plan.arguments[0].to_string_lossy();
+                Err(child::failure(OPERATION, &ops, &name, report))
             }
-        }
-        match made.take() {
-            Some(spawned) if executing => Ok(spawned),
-            spawned => {
+            (_, spawned) => {
                 *made = spawned;
                 Err(Error::new(ErrorKind::Internal, OPERATION, "", "the process ended during its set-up"))
             }

@@ -18,13 +18,13 @@ use alloc::{
     vec::Vec,
 };
 use rustix::{
-    fd::{AsFd, OwnedFd},
+    fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{FileType, OFlags, StatVfsMountFlags as Flags},
 };
 use tare_launch::{MountChange, TargetKind};
 use tare_sys::{
-    RootDir,
-    mount::{MountAttr, clone_tree, set_attributes},
+    Errno, RootDir,
+    mount::{MountAttr, clone_tree, clone_tree_with, set_attributes},
 };
 
 const SLAVE: u64 = 1 << 19;
@@ -101,11 +101,8 @@ impl Prepared {
             .map(|mount| prepare_mount(mount, plan, user, cgroup))
             .collect::<Result<_>>()?;
         let entrance = cgroup.entrance(&[])?;
-        let home = if plan.process.wants_home {
-            Some(home_in_tree(&root, plan.process.identity.uid)?)
-        } else {
-            None
-        };
+        let home =
+            if plan.process.wants_home { Some(home(root.as_fd(), plan.process.identity.uid)) } else { None };
         let inside =
             |mount: &MountPlan| matches!(&mount.kind, MountKind::Bind(bind) if plan.is_inside(&bind.source));
         let needs_path = plan.has_early_hooks() || no_pivot || plan.mounts.iter().any(inside);
@@ -114,6 +111,30 @@ impl Prepared {
         let copied_root =
             plan.caller.ordinary.then(|| crate::plan::c_string("root.path", &plan.rootfs)).transpose()?;
         Ok(Self { root, trees, devices, copied_root, namespaces, entrance, root_path, exposed, home })
+    }
+
+    /// All descriptors, to be closed together: a drop would close each by a call of its own.
+    pub(crate) fn into_descriptors(self) -> Vec<OwnedFd> {
+        let mut fds = Vec::with_capacity(32);
+        fds.push(self.root);
+        for tree in self.trees {
+            match tree {
+                PreparedMount::None | PreparedMount::Path(..) => {}
+                PreparedMount::Tree(tree, _) => fds.push(tree),
+                PreparedMount::Cgroups(trees, ..) => fds.extend(trees.into_iter().map(|(_, tree)| tree)),
+            }
+        }
+        fds.extend(self.devices.into_iter().filter_map(|device| match device {
+            PreparedDevice::Tree(tree) => Some(tree),
+            PreparedDevice::Path(_) | PreparedDevice::None => None,
+        }));
+        fds.extend(self.namespaces.into_iter().map(|(_, namespace)| namespace));
+        match self.entrance {
+            Entrance::Tasks(tasks, directory) => fds.extend(tasks.into_iter().chain(directory)),
+            Entrance::Directory(directory) => fds.push(directory),
+            Entrance::None => {}
+        }
+        fds
     }
 }
 
@@ -136,16 +157,14 @@ fn open_root(plan: &Plan) -> Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         return tare_sys::file::open(&plan.rootfs, flags, 0).during(operation);
     }
-    let root = clone_tree(&plan.rootfs, true).during(operation)?;
-    let stat = rustix::fs::fstat(&root).map_err(|errno| {
-        Error::system(operation, tare_sys::Error::new("fstat", plan.rootfs.as_str(), errno))
-    })?;
-    if !FileType::from_raw_mode(stat.st_mode).is_dir() {
-        return Err(Error::invalid("root.path", format!("{:?} is not a directory", plan.rootfs)));
-    }
     let attr = MountAttr { propagation: u64::from(plan.propagation.before & !REC), ..MountAttr::default() };
-    set_attributes(&root, true, &attr).during(operation)?;
-    Ok(root)
+    // The slash at the end has the kernel check that it is a directory.
+    match clone_tree_with(&format!("{}/", plan.rootfs), true, &attr) {
+        Err(error) if error.errno() == Errno::NOTDIR => {
+            Err(Error::invalid("root.path", format!("{:?} is not a directory", plan.rootfs)))
+        }
+        root => root.during(operation),
+    }
 }
 
 fn prepare_mount(
@@ -204,29 +223,45 @@ fn prepare_bind(
     plan: &Plan,
     user: Option<&OwnedFd>,
 ) -> Result<PreparedMount> {
-    let tree = clone_tree(&bind.source, bind.recursive).during("")?;
+    // Without a word about it a mount follows the host's, but does not lead it.
+    let (wanted, for_all) = if propagation == 0 { (SLAVE, true) } else { (u64::from(propagation), for_all) };
+    let mut first = MountAttr { propagation: wanted, ..MountAttr::default() };
+    // What is for the same mounts goes with it in one call.
+    let locked = plan.has_locked_mounts();
+    let for_one = !bind.recursive && !locked;
+    if for_one {
+        let both = bind.recursive_attributes.then(bind.attributes);
+        (first.set, first.clear) = (both.set, both.clear);
+    }
+    let together = for_one || for_all || !bind.recursive;
+    let tree = if together {
+        clone_tree_with(&bind.source, bind.recursive, &first).during("")?
+    } else {
+        clone_tree(&bind.source, bind.recursive).during("")?
+    };
     let stat = rustix::fs::fstat(&tree)
         .map_err(|errno| Error::system("", tare_sys::Error::new("fstat", bind.source.as_str(), errno)))?;
     let kind =
         if FileType::from_raw_mode(stat.st_mode).is_dir() { TargetKind::Directory } else { TargetKind::File };
-    // Without a word about it a mount follows the host's, but does not lead it.
-    let (wanted, for_all) = if propagation == 0 { (SLAVE, true) } else { (u64::from(propagation), for_all) };
-    let first = MountAttr { propagation: wanted, ..MountAttr::default() };
-    set_attributes(&tree, for_all, &first).during("")?;
-    if !bind.recursive_attributes.is_empty() {
+    if !together {
+        set_attributes(&tree, false, &first).during("")?;
+    }
+    if !for_one && !bind.recursive_attributes.is_empty() {
         let attr = attr(bind.recursive_attributes.set, bind.recursive_attributes.clear);
         set_attributes(&tree, true, &attr).during("")?;
     }
-    let wanted = if plan.has_locked_mounts() && !bind.attributes.is_empty() {
-        let stat = rustix::fs::fstatvfs(&tree).map_err(|errno| {
-            Error::system("", tare_sys::Error::new("fstatvfs", bind.source.as_str(), errno))
-        })?;
-        within(stat.f_flag, bind)?
-    } else {
-        bind.attributes
-    };
-    if !wanted.is_empty() {
-        set_attributes(&tree, false, &attr(wanted.set, wanted.clear)).during("")?;
+    if !for_one {
+        let wanted = if locked && !bind.attributes.is_empty() {
+            let stat = rustix::fs::fstatvfs(&tree).map_err(|errno| {
+                Error::system("", tare_sys::Error::new("fstatvfs", bind.source.as_str(), errno))
+            })?;
+            within(stat.f_flag, bind)?
+        } else {
+            bind.attributes
+        };
+        if !wanted.is_empty() {
+            set_attributes(&tree, false, &attr(wanted.set, wanted.clear)).during("")?;
+        }
     }
     match (&bind.idmap, user) {
         (Some((recursive, uids, _)), Some(user)) if uids.is_empty() => {
@@ -319,21 +354,13 @@ fn prepare_device(device: &DevicePlan, plan: &Plan) -> Result<PreparedDevice> {
     clone_tree(path, false).map(PreparedDevice::Tree).during("bind device")
 }
 
-fn home_in_tree(root: &OwnedFd, uid: u32) -> Result<CString> {
-    let root = rustix::io::fcntl_dupfd_cloexec(root, 3)
-        .map_err(|errno| Error::system("look up HOME", tare_sys::Error::new("fcntl", "", errno)))?;
-    Ok(home(&RootDir::from_fd(root), uid))
-}
-
 /// `HOME=` of a user by the container's `/etc/passwd`, `/` without one. Hostile content decides only this.
-pub(crate) fn home(root: &RootDir, uid: u32) -> CString {
+pub(crate) fn home(root: BorrowedFd<'_>, uid: u32) -> CString {
     const LIMIT: usize = 1 << 20;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let text = root
-        .open("etc/passwd", flags, rustix::fs::Mode::empty())
+    let text = RootDir::open_below(root, "etc/passwd", flags, rustix::fs::Mode::empty())
         .ok()
-        .filter(|fd| rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file()))
-        .and_then(|fd| tare_sys::file::read_fd(fd, LIMIT).ok())
+        .and_then(|fd| tare_sys::file::read_regular(fd, LIMIT).ok())
         .unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let directory = text.lines().find_map(|line| {

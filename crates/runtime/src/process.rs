@@ -1,6 +1,9 @@
 //! A process in a container as its parent holds it, and the streams it gets.
 
-use crate::{During, Error, Result, child::Pipe};
+use crate::{
+    During, Error, Result,
+    child::{self, Outcome, Pipe},
+};
 use alloc::{string::String, vec::Vec};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use tare_types::spec;
@@ -155,17 +158,19 @@ fn raise(fd: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
 /// Pipes of a start that is not left to another process.
 #[derive(Debug)]
 pub(crate) struct GatePipes {
-    /// A byte here lets the first process go.
-    pub(crate) open: OwnedFd,
-    /// Its reports from then on.
-    pub(crate) result: OwnedFd,
+    /// A byte here lets the first process go. Both ends, so that the byte of a start that comes too late meets no
+    /// closed pipe, which would be a signal.
+    pub(crate) gate: Pipe,
+    /// Its reports.
+    pub(crate) reports: OwnedFd,
 }
 
 impl GatePipes {
-    /// The parent's and the child's ends.
-    pub(crate) fn new() -> Result<(Self, (OwnedFd, OwnedFd))> {
-        let gate = Pipe::new()?;
-        let result = Pipe::new()?;
-        Ok((Self { open: gate.write, result: result.read }, (gate.read, result.write)))
+    /// Lets the first process go and waits until it has executed its program or ended.
+    pub(crate) fn open(self, limit: u64) -> Result<Outcome> {
+        child::release(&self.gate.write)?;
+        let outcome = child::outcome(self.reports.as_fd(), limit, "the program to start");
+        tare_sys::file::close_all([self.reports, self.gate.read, self.gate.write].into());
+        outcome
     }
 }

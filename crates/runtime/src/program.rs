@@ -22,8 +22,8 @@ pub(crate) struct Wires<'a> {
     pub(crate) maps: Option<BorrowedFd<'a>>,
     /// Hooks of the runtime's side run while the child waits here.
     pub(crate) hooks: Option<BorrowedFd<'a>>,
-    /// The child waits here for `start`, and reports there from then on.
-    pub(crate) gate: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
+    /// Where the child waits for `start`.
+    pub(crate) gate: Option<Op<'a>>,
     pub(crate) streams: Option<[BorrowedFd<'a>; 3]>,
     pub(crate) console: Option<BorrowedFd<'a>>,
     pub(crate) listener: Option<ListenerOp<'a>>,
@@ -197,7 +197,7 @@ pub(crate) fn descriptors(ops: &[Op<'_>]) -> Vec<RawFd> {
             Op::Rendezvous(Stage::Hooks(fd)) => add(*fd),
             Op::Rendezvous(Stage::Gate(wait, report)) => {
                 add(*wait);
-                add(*report);
+                report.iter().for_each(|report| add(*report));
             }
             Op::Mount(MountOp { source: MountSource::Tree(fd), .. }) => add(*fd),
             Op::Mount(MountOp { source: MountSource::Cgroups(cgroups), .. }) => {
@@ -509,9 +509,7 @@ fn process_tail<'a>(
     if early {
         ops.extend(filter);
     }
-    if let Some((wait, report)) = wires.gate {
-        ops.push(Op::Rendezvous(Stage::Gate(wait, report)));
-    }
+    ops.extend(wires.gate);
     // The hooks run in the container: under its filter, like its program.
     if plan.no_new_privileges && !early {
         ops.extend(filter);

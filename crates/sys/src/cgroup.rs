@@ -141,7 +141,11 @@ pub fn own() -> Result<Vec<(String, String)>> {
 /// # Errors
 /// Of reading the file.
 pub fn of(path: &str) -> Result<Vec<(String, String)>> {
-    let text = file::read_text(path, 1 << 20)?;
+    // One record, which the kernel gives in one piece; mostly a few hundred bytes.
+    let text = match file::read_once(path) {
+        Err(error) if error.errno() == Errno::FBIG => file::read_text(path, 1 << 20)?,
+        text => text?,
+    };
     let entry = |line: &str| {
         let (_, rest) = line.split_once(':')?;
         let (controllers, path) = rest.split_once(':')?;
@@ -193,6 +197,41 @@ pub fn read(directory: &str, name: &str) -> Result<String> {
 /// As [`read`]'s.
 pub fn read_value(directory: &str, name: &str) -> Result<String> {
     file::read_once(&format!("{directory}/{name}"))
+}
+
+/// A file of one value that is read and then perhaps written.
+#[derive(Debug)]
+pub struct ValueFile {
+    path: String,
+    fd: rustix::fd::OwnedFd,
+}
+
+impl ValueFile {
+    /// Opens a file of a cgroup directory.
+    ///
+    /// # Errors
+    /// open(2)'s.
+    pub fn open(directory: &str, name: &str) -> Result<Self> {
+        let path = format!("{directory}/{name}");
+        let fd = file::open(&path, rustix::fs::OFlags::RDWR, 0)?;
+        Ok(Self { path, fd })
+    }
+
+    /// The value; once.
+    ///
+    /// # Errors
+    /// As [`read_value`]'s.
+    pub fn read(&self) -> Result<String> {
+        file::read_once_fd(&self.fd, &self.path)
+    }
+
+    /// Writes another one.
+    ///
+    /// # Errors
+    /// write(2)'s.
+    pub fn write(&self, value: &str) -> Result<()> {
+        file::write_fd(&self.fd, value.as_bytes()).on("write", || format!("{} (value {value:?})", self.path))
+    }
 }
 
 /// Writes a value to a file of a cgroup directory.

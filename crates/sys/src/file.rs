@@ -24,6 +24,30 @@ pub fn read(path: &str, limit: usize) -> Result<Vec<u8>> {
     read_fd(&fd, limit).on("read", || path)
 }
 
+/// As [`read`] for a file whose size the kernel tells: a regular file that nobody writes to.
+///
+/// # Errors
+/// As [`read_fd`]'s, and EINVAL for something that is no regular file.
+pub fn read_regular(fd: impl AsFd, limit: usize) -> rustix::io::Result<Vec<u8>> {
+    let stat = fs::fstat(&fd)?;
+    if !fs::FileType::from_raw_mode(stat.st_mode).is_file() {
+        return Err(Errno::INVAL);
+    }
+    let size = usize::try_from(stat.st_size).map_err(|_| Errno::FBIG)?;
+    if size > limit {
+        return Err(Errno::FBIG);
+    }
+    let mut bytes = Vec::with_capacity(size);
+    while bytes.len() < size {
+        let read =
+            rustix::io::retry_on_intr(|| rustix::io::read(&fd, rustix::buffer::spare_capacity(&mut bytes)))?;
+        if read == 0 {
+            break;
+        }
+    }
+    Ok(bytes)
+}
+
 /// As [`read`], relative to a directory.
 ///
 /// # Errors
@@ -48,6 +72,14 @@ pub fn read_text(path: &str, limit: usize) -> Result<String> {
 /// open(2)'s, read(2)'s; EFBIG for a longer one, EILSEQ when it is no UTF-8.
 pub fn read_once(path: &str) -> Result<String> {
     let fd = open(path, OFlags::RDONLY, 0)?;
+    read_once_fd(&fd, path)
+}
+
+/// As [`read_once`] from a descriptor; `path` is for the error.
+///
+/// # Errors
+/// As [`read_once`]'s.
+pub fn read_once_fd(fd: impl AsFd, path: &str) -> Result<String> {
     let mut bytes = [0; 4096];
     let length = rustix::io::retry_on_intr(|| rustix::io::read(&fd, &mut bytes)).on("read", || path)?;
     if length == bytes.len() {
@@ -159,7 +191,20 @@ pub fn standard_streams() -> [rustix::fd::BorrowedFd<'static>; 3] {
 
 /// Whether a descriptor of this number is open.
 pub fn is_open(number: i32) -> bool {
-    crate::raw::is_open(number)
+    are_open([number]).is_ok_and(|[open]| open)
+}
+
+/// Which of these numbers are open descriptors; one call for all.
+///
+/// # Errors
+/// poll(2)'s.
+pub fn are_open<const COUNT: usize>(numbers: [i32; COUNT]) -> Result<[bool; COUNT]> {
+    crate::raw::are_open(numbers).on("poll", || "descriptors")
+}
+
+/// Closes descriptors: those whose numbers follow each other by one call.
+pub fn close_all(fds: Vec<OwnedFd>) {
+    crate::raw::close_all(fds);
 }
 
 /// Leaves a descriptor open for the rest of the program, also over execve.

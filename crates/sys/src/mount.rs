@@ -4,7 +4,7 @@
 //! of the target is resolved twice, and nobody sees the mount before its flags are set.
 
 pub use crate::raw::MountAttr;
-use crate::{Context, Result, raw};
+use crate::{Context, Errno, Error, Result, raw};
 use alloc::string::String;
 use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
@@ -19,6 +19,23 @@ use rustix::{
 /// open_tree(2)'s.
 pub fn clone_tree(path: &str, recursive: bool) -> Result<OwnedFd> {
     rustix::mount::open_tree(CWD, path, tree_flags(recursive)).on("open_tree", || path)
+}
+
+/// As [`clone_tree`] with attributes changed, for all mounts of the copy if `recursive`. One call where the kernel has
+/// it (6.15).
+///
+/// # Errors
+/// open_tree(2)'s and mount_setattr(2)'s.
+pub fn clone_tree_with(path: &str, recursive: bool, attr: &MountAttr) -> Result<OwnedFd> {
+    let text = alloc::ffi::CString::new(path).map_err(|_| Error::new("open_tree", path, Errno::INVAL))?;
+    match raw::open_tree_attr(&text, recursive, attr) {
+        // An older kernel, or a filter that does not know the call.
+        Err(Errno::NOSYS | Errno::PERM) => {}
+        copy => return copy.on("open_tree", || path),
+    }
+    let copy = clone_tree(path, recursive)?;
+    set_attributes(&copy, recursive, attr)?;
+    Ok(copy)
 }
 
 /// A detached copy of the mount that `fd` stands for.

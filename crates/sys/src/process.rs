@@ -39,9 +39,22 @@ pub fn kill(pid: i32, signal: i32) -> Result<()> {
 /// # Errors
 /// poll(2)'s.
 pub fn has_ended(pidfd: BorrowedFd<'_>, milliseconds: u64) -> Result<bool> {
+    poll_for(pidfd, PollFlags::IN, milliseconds)
+}
+
+/// Waits until nobody holds the other end of a pipe any more or `milliseconds` are over; true when it is closed. What is
+/// still to be read does not end the wait.
+///
+/// # Errors
+/// poll(2)'s.
+pub fn is_closed(pipe: BorrowedFd<'_>, milliseconds: u64) -> Result<bool> {
+    poll_for(pipe, PollFlags::empty(), milliseconds)
+}
+
+fn poll_for(fd: BorrowedFd<'_>, events: PollFlags, milliseconds: u64) -> Result<bool> {
     let timeout =
         Timespec { tv_sec: (milliseconds / 1000) as i64, tv_nsec: (milliseconds % 1000 * 1_000_000) as i64 };
-    let mut fds = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+    let mut fds = [PollFd::from_borrowed_fd(fd, events)];
     let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&timeout))).on("poll", || "pidfd")?;
     Ok(ready > 0)
 }

@@ -5,7 +5,7 @@
 
 use core::arch::asm;
 use rustix::{
-    fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd},
     io::Errno,
 };
 
@@ -14,7 +14,9 @@ compile_error!("tare-sys knows the system call convention of x86-64 only");
 
 const CLOSE_RANGE: usize = 436;
 const MOUNT_SETATTR: usize = 442;
-const FCNTL: usize = 72;
+const OPEN_TREE_ATTR: usize = 467;
+const CLOCK_GETTIME: usize = 228;
+const POLL: usize = 7;
 const KILL: usize = 62;
 const PIDFD_SEND_SIGNAL: usize = 424;
 const EXECVEAT: usize = 322;
@@ -77,6 +79,59 @@ pub(crate) fn mount_setattr(fd: RawFd, recursive: bool, attr: &MountAttr) -> Res
     // SAFETY: the path is a terminated empty string and the structure is valid for its whole size; the
     // kernel only reads both.
     unsafe { syscall(MOUNT_SETATTR, args) }.map(drop)
+}
+
+/// open_tree_attr(2): a detached copy of the tree at a path of the host, its attributes changed.
+pub(crate) fn open_tree_attr(
+    path: &core::ffi::CStr,
+    recursive: bool,
+    attr: &MountAttr,
+) -> Result<OwnedFd, Errno> {
+    const CWD: usize = -100_isize as usize;
+    const CLONE: usize = 1;
+    const CLOEXEC: usize = 0o2_000_000;
+    const RECURSIVE: usize = 0x8000;
+    let flags = CLONE | CLOEXEC | if recursive { RECURSIVE } else { 0 };
+    let (path, attr) = (path.as_ptr() as usize, core::ptr::from_ref(attr) as usize);
+    // SAFETY: the path is terminated, the structure is valid for its size; both are only read.
+    let fd = unsafe { syscall(OPEN_TREE_ATTR, [CWD, path, flags, attr, size_of::<MountAttr>(), 0]) }?;
+    // SAFETY: the call made a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// clock_gettime(2): seconds and nanoseconds of a clock that every kernel has.
+pub(crate) fn clock_gettime(clock: i32) -> (i64, i64) {
+    let mut now = [0_i64; 2];
+    let args = [clock as usize, core::ptr::from_mut(&mut now) as usize, 0, 0, 0, 0];
+    // SAFETY: the kernel writes the two words of `struct timespec`. For these clocks the call cannot fail.
+    let _ = unsafe { syscall(CLOCK_GETTIME, args) };
+    (now[0], now[1])
+}
+
+/// Closes descriptors that are the caller's, those with numbers in a row by one close_range(2).
+pub(crate) fn close_all(fds: alloc::vec::Vec<OwnedFd>) {
+    let mut numbers: alloc::vec::Vec<RawFd> = fds.into_iter().map(IntoRawFd::into_raw_fd).collect();
+    numbers.sort_unstable();
+    let mut row: Option<(RawFd, RawFd)> = None;
+    for number in numbers {
+        row = match row {
+            Some((first, last)) if last + 1 == number => Some((first, number)),
+            Some((first, last)) => {
+                close_row(first, last);
+                Some((number, number))
+            }
+            None => Some((number, number)),
+        };
+    }
+    if let Some((first, last)) = row {
+        close_row(first, last);
+    }
+}
+
+fn close_row(first: RawFd, last: RawFd) {
+    // SAFETY: no pointers; `close_all` owned every descriptor of the row and gave all of them up. As with any close,
+    // a failure leaves nothing to be done.
+    let _ = unsafe { syscall(CLOSE_RANGE, [first as usize, last as usize, 0, 0, 0, 0]) };
 }
 
 /// close_range(2) with CLOSE_RANGE_CLOEXEC: descriptors from `first` on close at the next execve.
@@ -174,9 +229,20 @@ pub(crate) fn standard_streams() -> [BorrowedFd<'static>; 3] {
     [0, 1, 2].map(|number| unsafe { BorrowedFd::borrow_raw(number) })
 }
 
-/// fcntl(F_GETFD) of a number that may not be open.
-pub(crate) fn is_open(number: RawFd) -> bool {
-    const GETFD: usize = 1;
-    // SAFETY: no pointers; a number that is not open is answered with EBADF.
-    unsafe { syscall(FCNTL, [number as usize, GETFD, 0, 0, 0, 0]) }.is_ok()
+/// `struct pollfd`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct PollEntry {
+    number: RawFd,
+    events: i16,
+    revents: i16,
+}
+
+/// Which of these numbers are open descriptors: poll(2) that waits for nothing answers POLLNVAL for the others.
+pub(crate) fn are_open<const COUNT: usize>(numbers: [RawFd; COUNT]) -> Result<[bool; COUNT], Errno> {
+    const NVAL: i16 = 0x20;
+    let mut entries = numbers.map(|number| PollEntry { number, events: 0, revents: 0 });
+    // SAFETY: the kernel reads and writes the entries, as many as it is told.
+    unsafe { syscall(POLL, [entries.as_mut_ptr() as usize, COUNT, 0, 0, 0, 0]) }?;
+    Ok(entries.map(|entry| entry.revents & NVAL == 0))
 }

@@ -30,6 +30,14 @@ impl RootDir {
         Ok(Self { fd })
     }
 
+    /// Opens a path below a directory that somebody else holds, as [`RootDir::open`] does.
+    ///
+    /// # Errors
+    /// openat2(2)'s; ELOOP for a magic link.
+    pub fn open_below(root: BorrowedFd<'_>, path: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd> {
+        open_confined(root, path, flags, mode, CONFINED)
+    }
+
     /// Takes a descriptor of a directory (O_PATH is enough).
     pub fn from_fd(fd: OwnedFd) -> Self {
         Self { fd }

@@ -20,11 +20,12 @@ pub fn is_sealed(execfn: &CStr) -> bool {
     if !execfn.to_bytes().starts_with(b"/dev/fd/") {
         return false;
     }
-    let Ok(exe) = fs::open(c"/proc/self/exe", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else {
-        return false;
-    };
-    let read_only = fs::fstatvfs(&exe).is_ok_and(|stat| stat.f_flag.contains(fs::StatVfsMountFlags::RDONLY));
-    read_only || fs::fcntl_get_seals(&exe).is_ok_and(|seals| seals.contains(SealFlags::WRITE))
+    let exe = c"/proc/self/exe";
+    if fs::statvfs(exe).is_ok_and(|stat| stat.f_flag.contains(fs::StatVfsMountFlags::RDONLY)) {
+        return true;
+    }
+    let copy = fs::open(exe, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    copy.and_then(fs::fcntl_get_seals).is_ok_and(|seals| seals.contains(SealFlags::WRITE))
 }
 
 /// A descriptor of the own binary that cannot be written through; close-on-exec.
@@ -48,11 +49,9 @@ fn sealed_mount() -> Result<OwnedFd> {
 }
 
 fn read_only_clone(path: &str) -> Result<OwnedFd> {
-    let tree = mount::clone_tree(path, false)?;
     let flags = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID;
     let attr = MountAttr { set: u64::from(flags.bits()), ..MountAttr::default() };
-    mount::set_attributes(&tree, false, &attr)?;
-    Ok(tree)
+    mount::clone_tree_with(path, false, &attr)
 }
 
 fn sealed_copy() -> Result<OwnedFd> {

@@ -1,12 +1,13 @@
 /*
  * The floor: what the kernel alone needs to start a program in a container and to see it end.
  *
- *   floor none|parent|self ROOTFS PROGRAM [ARGUMENT...]
+ *   floor none|parent|self[+MOUNTS] ROOTFS PROGRAM [ARGUMENT...]
  *
  * Same namespaces, mounts, devices, masks and cgroups as a runtime makes for the default bundle, and nothing else:
  * no configuration is read, nothing is checked, nothing is recorded. With `parent` the v1 cgroups are made and the
  * child is attached by the parent, as runtimes do it; with `self` the child attaches itself, which takes no lock of
- * the thread group; with `none` there are no cgroups. Exit status: that of the program; 99 when a step failed.
+ * the thread group; with `none` there are no cgroups. With a number, so many directories `bench/N` of the root are
+ * covered by its `bench/source`. Exit status: that of the program; 99 when a step failed.
  *
  * In C because it is the yardstick: nobody should have to ask what a language adds to it.
  */
@@ -16,6 +17,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -143,9 +145,19 @@ static void hide(void)
 	}
 }
 
-static void become(const char *root, char **program)
+static void bind_more(unsigned count)
+{
+	char place[32];
+	for (unsigned i = 0; i < count; i++) {
+		snprintf(place, sizeof place, "bench/%u", i);
+		need(mount("bench/source", place, NULL, MS_BIND | MS_REC, NULL), place);
+	}
+}
+
+static void become(const char *root, unsigned mounts, char **program)
 {
 	mount_file_systems(root);
+	bind_more(mounts);
 	make_devices();
 	hide();
 	need(syscall(SYS_pivot_root, ".", "."), "pivot_root");
@@ -159,9 +171,13 @@ static void become(const char *root, char **program)
 int main(int count, char **arguments)
 {
 	if (count < 4) {
-		dprintf(2, "usage: floor none|parent|self ROOTFS PROGRAM [ARGUMENT...]\n");
+		dprintf(2, "usage: floor none|parent|self[+MOUNTS] ROOTFS PROGRAM [ARGUMENT...]\n");
 		return 2;
 	}
+	char *more = strchr(arguments[1], '+');
+	unsigned mounts = more ? (unsigned)atoi(more + 1) : 0;
+	if (more)
+		*more = 0;
 	int owner = getpid(), by_parent = !strcmp(arguments[1], "parent"), by_self = !strcmp(arguments[1], "self");
 	int gate[2] = { -1, -1 };
 	if (by_parent || by_self)
@@ -181,7 +197,7 @@ int main(int count, char **arguments)
 			need(read(gate[0], &byte, 1), "wait for the parent");
 		if (by_self)
 			attach(owner, "/tasks", "0");
-		become(arguments[2], arguments + 3);
+		become(arguments[2], mounts, arguments + 3);
 	}
 	if (by_parent) {
 		char pid[24];

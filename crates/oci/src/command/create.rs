@@ -55,9 +55,13 @@ pub(crate) fn run(context: &Context<'_>, arguments: &Arguments) -> Outcome {
 fn run_detached(job: &Job<'_>) -> Outcome {
     let io = job.detached_io(true)?;
     let io = io.as_ref().map_or(Io::Inherit, |socket| Io::ConsoleSocket(socket.as_fd()));
-    let (mut container, process) = job.create(io, Gate::Pipe)?;
-    job.announce(&mut container, &process)?;
-    job.start(&mut container, &process)?;
+    if job.is_announced() {
+        let (mut container, process) = job.create(io, Gate::Pipe)?;
+        job.announce(&mut container, &process)?;
+        job.start(&mut container, &process)?;
+    } else {
+        job.run(io)?;
+    }
     Ok(0)
 }
 
@@ -66,19 +70,18 @@ fn run_foreground(job: &Job<'_>) -> Outcome {
     // Before the child exists: no signal and no end of it is missed.
     let signals = foreground::block_signals()?;
     let terminal = job.spec.process.as_ref().is_some_and(|process| process.terminal);
-    let (mut container, mut process) =
-        job.create(if terminal { Io::Console } else { Io::Inherit }, Gate::Pipe)?;
-    job.announce(&mut container, &process)?;
-    let console = process.console.take().map(Console::attach).transpose()?;
-    if let Err(failure) = job.start(&mut container, &process) {
-        // What a hook has said on the terminal is often the reason.
-        console.iter().for_each(Console::drain);
-        return Err(failure);
-    }
+    let (mut container, process, console) = if terminal || job.is_announced() {
+        job.start_accompanied(if terminal { Io::Console } else { Io::Inherit })?
+    } else {
+        let (container, process) = job.run(Io::Inherit)?;
+        (container, process, None)
+    };
     let code = foreground::accompany(&process, console, &signals)?;
     if !job.arguments.has("keep") {
-        container.delete(true)?;
+        container.delete_reaped()?;
     }
+    // The program ends with this: its descriptors close by themselves.
+    core::mem::forget((container, process, signals));
     Ok(code)
 }
 
@@ -111,14 +114,8 @@ impl<'a> Job<'a> {
         Ok(Self { context, arguments, runtime: context.runtime(), id, bundle, spec, keep_fds })
     }
 
-    fn create(&self, io: Io<'_>, gate: Gate) -> Result<(Container, Process), Failure> {
-        // What is done has runc's words, for whoever looks for them in the log.
-        let log = &self.context.log;
-        log.debug("nsexec container setup: cloning the first process into its namespaces");
-        if log.is_debug() {
-            tell_filter(self.context, &self.spec);
-        }
-        let created = self.runtime.create(&CreateOptions {
+    fn options<'o>(&'o self, io: Io<'o>, gate: Gate) -> CreateOptions<'o> {
+        CreateOptions {
             id: self.id,
             bundle: &self.bundle,
             spec: &self.spec,
@@ -127,16 +124,63 @@ impl<'a> Job<'a> {
             keep_fds: self.keep_fds,
             no_pivot: self.arguments.has("no-pivot"),
             no_new_keyring: self.arguments.has("no-new-keyring"),
-        })?;
-        log.debug(&format!("child process in init(): {} is set up and waits", created.1.pid));
-        if created.0.cgroup().paths().is_empty() && !has_own_pids(&self.spec) {
+        }
+    }
+
+    fn create(&self, io: Io<'_>, gate: Gate) -> Result<(Container, Process), Failure> {
+        self.log_creation();
+        let created = self.runtime.create(&self.options(io, gate))?;
+        self.context.log.debug(&format!("child process in init(): {} is set up and waits", created.1.pid));
+        self.warn_of_strays(&created.0);
+        Ok(created)
+    }
+
+    /// Creates and starts at once.
+    fn run(&self, io: Io<'_>) -> Result<(Container, Process), Failure> {
+        self.log_creation();
+        let started = self.runtime.run(&self.options(io, Gate::Open)).map_err(start_failure)?;
+        let log = &self.context.log;
+        log.debug(&format!("child process in init(): {} is set up", started.1.pid));
+        log.debug(STARTED);
+        self.warn_of_strays(&started.0);
+        Ok(started)
+    }
+
+    fn warn_of_strays(&self, container: &Container) {
+        if container.cgroup().paths().is_empty() && !has_own_pids(&self.spec) {
             // runc's words.
-            log.warning(
+            self.context.log.warning(
                 "creating a rootless container with no cgroup and no private pid namespace. Such configuration is \
                  strongly discouraged (as it is impossible to properly kill all container's processes)",
             );
         }
-        Ok(created)
+    }
+
+    /// What is done has runc's words, for whoever looks for them in the log.
+    fn log_creation(&self) {
+        let log = &self.context.log;
+        log.debug("nsexec container setup: cloning the first process into its namespaces");
+        if log.is_debug() {
+            tell_filter(self.context, &self.spec);
+        }
+    }
+
+    /// Creates, tells who is to know, and starts, with the terminal in hand.
+    fn start_accompanied(&self, io: Io<'_>) -> Result<(Container, Process, Option<Console>), Failure> {
+        let (mut container, mut process) = self.create(io, Gate::Pipe)?;
+        self.announce(&mut container, &process)?;
+        let console = process.console.take().map(Console::attach).transpose()?;
+        if let Err(failure) = self.start(&mut container, &process) {
+            // What a hook has said on the terminal is often the reason.
+            console.iter().for_each(Console::drain);
+            return Err(failure);
+        }
+        Ok((container, process, console))
+    }
+
+    /// Whether somebody is to hear of the container before it starts.
+    fn is_announced(&self) -> bool {
+        ["pid-file", "pidfd-socket"].iter().any(|flag| self.arguments.has(flag))
     }
 
     /// Checks that terminal, socket and detaching fit together; connects to the console socket.
@@ -169,16 +213,9 @@ impl<'a> Job<'a> {
     fn start(&self, container: &mut Container, process: &Process) -> Result<(), Failure> {
         container.start().map_err(|error| {
             self.take_back(container, process);
-            let failure = Failure::from(error);
-            // The words of execve(2) itself are a shell's: nothing before them, as in runc.
-            match failure.text.strip_prefix("unable to start container process: ") {
-                Some(reason) if reason.starts_with("exec /") => {
-                    Failure { text: reason.into(), code: 1, bare: true }
-                }
-                _ => failure,
-            }
+            start_failure(error)
         })?;
-        self.context.log.debug("init: closing the pipe to signal completion: the program runs");
+        self.context.log.debug(STARTED);
         Ok(())
     }
 
@@ -187,6 +224,17 @@ impl<'a> Job<'a> {
         let _ = container.kill(9);
         let _ = process.wait();
         let _ = container.delete(true);
+    }
+}
+
+const STARTED: &str = "init: closing the pipe to signal completion: the program runs";
+
+/// The words of execve(2) itself are a shell's: nothing before them, as in runc.
+fn start_failure(error: tare_runtime::Error) -> Failure {
+    let failure = Failure::from(error);
+    match failure.text.strip_prefix("unable to start container process: ") {
+        Some(reason) if reason.starts_with("exec /") => Failure { text: reason.into(), code: 1, bare: true },
+        _ => failure,
     }
 }
 

@@ -141,6 +141,13 @@ fn inherit_cpuset(directory: &str, names: &[&str]) -> core::result::Result<bool,
 }
 
 fn copy_from_parent(directory: &str, name: &str) -> core::result::Result<(), SysError> {
+    match parent_value(directory, name)? {
+        Some(value) => cgroup::write(directory, name, &value),
+        None => Ok(()),
+    }
+}
+
+fn parent_value(directory: &str, name: &str) -> core::result::Result<Option<String>, SysError> {
     let above = path::parent(directory).unwrap_or_default();
     let mut value = cgroup::read_value(&above, name)?;
     if value.trim().is_empty() {
@@ -148,7 +155,8 @@ fn copy_from_parent(directory: &str, name: &str) -> core::result::Result<(), Sys
         inherit_cpuset(&above, &CPUSET)?;
         value = cgroup::read(&above, name)?;
     }
-    if value.trim().is_empty() { Ok(()) } else { cgroup::write(directory, name, value.trim()) }
+    let value = value.trim();
+    Ok((!value.is_empty()).then(|| value.to_string()))
 }
 
 /// The container's own cpuset: what is asked for, else what the parent has.
@@ -166,19 +174,28 @@ fn set_cpuset(cgroup: &Cgroup, made: &Made, resources: Option<&LinuxResources>) 
     let done = if asked {
         inherit_cpuset(directory, &CPUSET).map(drop)
     } else {
-        match cgroup::read_value(directory, CPUSET[0]) {
-            // A parent that hands its cpuset on hands on both halves.
-            Ok(cpus) if !cpus.trim().is_empty() => Ok(()),
-            // A new one has neither.
-            Ok(_) if is_new(directory) => {
-                CPUSET.iter().try_for_each(|name| copy_from_parent(directory, name))
-            }
-            Ok(_) => copy_from_parent(directory, CPUSET[0])
-                .and_then(|()| inherit_cpuset(directory, &CPUSET[1..]).map(drop)),
-            Err(error) => Err(error),
-        }
+        inherit_or_copy(directory, is_new(directory))
     };
     done.map_err(|error| Error::system("make cgroup", error))
+}
+
+/// For a cpuset that nothing is asked of: mostly it is new.
+fn inherit_or_copy(directory: &str, is_new: bool) -> core::result::Result<(), SysError> {
+    let file = cgroup::ValueFile::open(directory, CPUSET[0])?;
+    // A parent that hands its cpuset on hands on both halves.
+    if !file.read()?.trim().is_empty() {
+        return Ok(());
+    }
+    match parent_value(directory, CPUSET[0])? {
+        Some(cpus) => file.write(&cpus)?,
+        None => return Ok(()),
+    }
+    // A new one has neither.
+    if is_new {
+        copy_from_parent(directory, CPUSET[1])
+    } else {
+        inherit_cpuset(directory, &CPUSET[1..]).map(drop)
+    }
 }
 
 fn check_empty(directory: &str) -> core::result::Result<(), SysError> {

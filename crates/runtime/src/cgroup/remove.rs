@@ -10,11 +10,11 @@ use tare_types::ErrorKind;
 const DEADLINE_MILLIS: u64 = 2_000;
 
 pub(super) fn all(made: &Cgroup) -> Result<()> {
-    let deadline = clock::monotonic_millis() + DEADLINE_MILLIS;
+    let mut deadline = None;
     let mut first = Ok(());
     for directory in made.directories() {
         // One that stays does not keep the others.
-        let removed = within(directory, deadline);
+        let removed = within(directory, &mut deadline);
         if first.is_ok() {
             first = removed;
         }
@@ -44,12 +44,13 @@ pub(super) fn one(directory: &str) -> core::result::Result<(), SysError> {
     }
 }
 
-fn within(directory: &str, deadline: u64) -> Result<()> {
+/// The deadline is one for all, and is set when the first directory is found busy.
+fn within(directory: &str, deadline: &mut Option<u64>) -> Result<()> {
     let mut wait = 100_000;
     loop {
         match one(directory) {
             Ok(()) => return Ok(()),
-            Err(error) if error.errno() == Errno::BUSY && clock::monotonic_millis() < deadline => {
+            Err(error) if error.errno() == Errno::BUSY && is_early(deadline) => {
                 pause(wait);
                 wait = (wait * 2).min(20_000_000);
             }
@@ -60,6 +61,11 @@ fn within(directory: &str, deadline: u64) -> Result<()> {
             }
         }
     }
+}
+
+fn is_early(deadline: &mut Option<u64>) -> bool {
+    let now = clock::monotonic_millis();
+    now < *deadline.get_or_insert(now + DEADLINE_MILLIS)
 }
 
 /// Waits for less than a second. The kernel has no event for the end of a dying process in a cgroup of version 1.

@@ -41,6 +41,12 @@ impl Attributes {
         }
     }
 
+    /// Both, `later` after these.
+    pub(crate) fn then(mut self, later: Self) -> Self {
+        self.apply(later);
+        self
+    }
+
     pub(crate) fn is_empty(self) -> bool {
         self == Self::default()
     }

@@ -7,6 +7,9 @@ use std::process::{Command, Output};
 /// Source of the floor.
 const FLOOR: &str = include_str!("../../floor/floor.c");
 
+/// Source of what counts page faults.
+const USAGE: &str = include_str!("../../floor/usage.c");
+
 /// Runs a command and requires exit status 0.
 ///
 /// # Errors
@@ -23,11 +26,47 @@ pub fn output(program: &str, arguments: &[&str]) -> Result<Output> {
 /// # Errors
 /// When the compiler fails.
 pub fn build_floor(directory: &Path) -> Result<PathBuf> {
-    let (source, program) = (directory.join("floor.c"), directory.join("floor"));
-    std::fs::write(&source, FLOOR).with_context(|| format!("write {}", source.display()))?;
+    compile("floor", FLOOR, directory)
+}
+
+fn compile(name: &str, text: &str, directory: &Path) -> Result<PathBuf> {
+    let (source, program) = (directory.join(format!("{name}.c")), directory.join(name));
+    std::fs::write(&source, text).with_context(|| format!("write {}", source.display()))?;
     let words = ["-O2", "-Wall", "-o", path(&program)?, path(&source)?];
     output("gcc", &words)?;
     Ok(program)
+}
+
+/// Page faults (without input from a disk) of a command and the children it waited for: the median of `rounds` runs.
+///
+/// # Errors
+/// When it cannot be started or fails.
+pub fn page_faults(directory: &Path, rounds: usize, mut words: impl FnMut() -> Vec<String>) -> Result<u64> {
+    let program = directory.join("usage");
+    if !program.exists() {
+        compile("usage", USAGE, directory)?;
+    }
+    let mut faults = Vec::with_capacity(rounds);
+    for _ in 0..rounds {
+        let words = words();
+        let said = output(path(&program)?, &words.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let text = String::from_utf8_lossy(&said.stdout).into_owned();
+        let first = text.split_whitespace().next().context("no count of faults")?;
+        faults.push(first.parse::<u64>().context("the count of faults")?);
+    }
+    faults.sort_unstable();
+    Ok(faults.get(faults.len() / 2).copied().unwrap_or_default())
+}
+
+/// The largest resident set that a process has had, in KiB (VmHWM of proc_pid_status(5)).
+///
+/// # Errors
+/// When the process is gone.
+pub fn peak_memory(pid: u32) -> Result<u64> {
+    let file = format!("/proc/{pid}/status");
+    let text = std::fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+    line.split_whitespace().next().context("VmHWM is empty")?.parse().context("VmHWM")
 }
 
 /// A root file system with busybox, made by `tare image bootstrap`.
@@ -47,6 +86,19 @@ pub fn busybox(tare: &Path, directory: &Path) -> Result<PathBuf> {
 /// # Errors
 /// When a file cannot be written.
 pub fn bundle(directory: &Path, rootfs: &Path, command: &[&str]) -> Result<()> {
+    changed_bundle(directory, rootfs, command, |_| ())
+}
+
+/// As [`bundle`], with a configuration that `change` was at.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn changed_bundle(
+    directory: &Path,
+    rootfs: &Path,
+    command: &[&str],
+    change: impl FnOnce(&mut serde_json::Value),
+) -> Result<()> {
     std::fs::create_dir_all(directory).with_context(|| format!("mkdir {}", directory.display()))?;
     let _old = std::fs::remove_file(directory.join("config.json"));
     output("runc", &["spec", "--bundle", path(directory)?])?;
@@ -56,6 +108,7 @@ pub fn bundle(directory: &Path, rootfs: &Path, command: &[&str]) -> Result<()> {
     spec["process"]["terminal"] = false.into();
     spec["process"]["args"] = serde_json::json!(command);
     spec["root"] = serde_json::json!({"path": path(rootfs)?, "readonly": true});
+    change(&mut spec);
     std::fs::write(&config, spec.to_string()).with_context(|| format!("write {}", config.display()))
 }
 
