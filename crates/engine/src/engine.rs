@@ -117,6 +117,7 @@ impl Engine {
             config,
         };
         let engine = Self { inner: Arc::new(inner) };
+        engine.inner.launcher.listen(engine.config());
         let listener = shim::listener::bind(&shim::bootstrap::ttrpc_address(&engine.config().address))?;
         let (serving, stop) = (engine.clone(), engine.inner.stop.clone());
         // Not in the tracker's engine reference cycle: it ends with the token.

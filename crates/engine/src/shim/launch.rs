@@ -4,7 +4,12 @@
 //! The binary is executed through a read-only clone of its mount, made once: a container that reaches the shim's
 //! `/proc/<pid>/exe` cannot write to it (CVE-2019-5736).
 
-use super::{Shim, bootstrap::ttrpc_address, bundle::Bundle};
+use super::{
+    Shim,
+    bootstrap::ttrpc_address,
+    bundle::Bundle,
+    diagnostics::{self, Diagnostics},
+};
 use crate::{Engine, EngineConfig, Error, Result, key::Key, naming};
 use std::{
     fs::{self, DirBuilder},
@@ -27,6 +32,8 @@ use tokio::process::{Child, Command};
 
 /// Directory of sockets below the state directory: short, for unix(7) allows 107 bytes.
 const SOCKETS: &str = "s";
+/// The fifo below the state directory to which shims write what is wrong.
+const VOICES: &str = "shims.log";
 /// Longest path of a socket.
 const MAX_PATH: usize = 107;
 /// Version of the Task service that Tare's shim speaks.
@@ -36,6 +43,8 @@ pub(crate) const VERSION: u32 = 3;
 #[derive(Debug, Default)]
 pub(crate) struct Launcher {
     sealed: OnceLock<Option<OwnedFd>>,
+    /// Where shims say what is wrong, with who reads it.
+    voices: OnceLock<(Diagnostics, OwnedFd)>,
 }
 
 /// A new path for a shim's socket.
@@ -52,6 +61,15 @@ pub(crate) fn socket_path(config: &EngineConfig) -> Result<PathBuf> {
 }
 
 impl Launcher {
+    /// Reads from now on what shims say that were or will be launched.
+    pub(crate) fn listen(&self, config: &EngineConfig) {
+        match diagnostics::follow_own(&config.state.join(VOICES)) {
+            // Called once, at the start of the engine.
+            Ok(voices) => drop(self.voices.set(voices)),
+            Err(error) => tracing::warn!(%error, "what shims say is not heard"),
+        }
+    }
+
     /// Makes the socket and executes the shim. Blocks for the time of an execve.
     fn spawn(&self, config: &EngineConfig, key: &Key, bundle: &Bundle, address: &Path) -> Result<Child> {
         let listener = listen(address)?;
@@ -73,7 +91,9 @@ impl Launcher {
             .env("TTRPC_ADDRESS", ttrpc_address(&config.address))
             .stdin(Stdio::from(OwnedFd::from(listener)))
             .stdout(Stdio::null())
-            .stderr(Stdio::null());
+            .stderr(
+                self.voices.get().and_then(|(_, fd)| fd.try_clone().ok()).map_or(Stdio::null(), Stdio::from),
+            );
         Command::from(command).spawn().map_err(|error| {
             // Nobody will ever answer there.
             fs::remove_file(address).unwrap_or_default();

@@ -4,6 +4,7 @@ mod faults;
 mod names;
 mod pull;
 mod push;
+mod shapes;
 
 use std::path::Path;
 use tare_engine::{

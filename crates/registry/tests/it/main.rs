@@ -5,5 +5,6 @@ mod blobs;
 mod credentials;
 mod debian;
 mod documents;
+mod probes;
 mod push;
 mod support;
