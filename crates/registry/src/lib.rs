@@ -37,7 +37,7 @@ pub use document::{Document, check_document};
 pub use endpoint::{Capabilities, Endpoint};
 pub use error::Error;
 pub use options::{ClientOptions, Deadlines, Retries};
-pub use platform::choose_platform;
+pub use platform::platform_candidates;
 pub use push::{BlobSource, PushOutcome, SourceStream};
 pub use repository::{Repository, Resolved};
 

@@ -2,9 +2,9 @@
 
 use super::{labels, *};
 use bytes::Bytes;
-use tare_registry::{Document, Repository, check_document, choose_platform};
+use tare_registry::{Document, Repository, check_document, platform_candidates};
 use tare_store::Labels;
-use tare_types::image::{Index, media};
+use tare_types::image::media;
 
 /// The largest config that is read, in bytes.
 const CONFIG_LIMIT: u64 = 8 << 20;
@@ -12,6 +12,8 @@ const CONFIG_LIMIT: u64 = 8 << 20;
 pub(super) const DOCUMENT_LIMIT: u64 = 4 << 20;
 /// How deep an index may hold indexes.
 const DEPTH: usize = 4;
+/// How many indexes and manifests are looked at for one image.
+const DOCUMENTS: usize = 32;
 
 /// The documents of one image, and what has to be written of them.
 #[derive(Debug)]
@@ -41,16 +43,22 @@ impl Source<'_> {
     ) -> Result<Documents> {
         let host = Platform::host();
         let wanted = platform.unwrap_or(&host);
-        let mut blobs = Vec::new();
-        let mut current = target.clone();
-        let mut body = body;
-        for _ in 0..DEPTH {
+        // What is left to look at, the best last, each with the documents above it.
+        let mut open = vec![(target.clone(), Vec::new())];
+        let (mut body, mut seen) = (body, 0);
+        while let Some((current, mut blobs)) = open.pop() {
+            seen += 1;
+            if seen > DOCUMENTS || blobs.len() >= DEPTH {
+                let detail = format!("its indexes are nested more than {DEPTH} deep or {DOCUMENTS} wide");
+                return Err(self.fault(ErrorKind::InvalidArgument, detail));
+            }
             let (bytes, document) = self.document(&current, body.take()).await?;
             match document {
                 Document::Index(index) => {
-                    let next = self.choose(&index, wanted)?;
                     blobs.push((current, bytes, labels::child_labels(&index.manifests)));
-                    current = next;
+                    let candidates = platform_candidates(&index, wanted);
+                    let tried = candidates.into_iter().take(DOCUMENTS).rev();
+                    open.extend(tried.map(|candidate| (candidate.clone(), blobs.clone())));
                 }
                 Document::Manifest(manifest) => {
                     let children = std::iter::once(&manifest.config).chain(&manifest.layers);
@@ -62,14 +70,8 @@ impl Source<'_> {
                 }
             }
         }
-        Err(self.fault(ErrorKind::InvalidArgument, format!("its index is nested more than {DEPTH} deep")))
-    }
-
-    fn choose(&self, index: &Index, wanted: &Platform) -> Result<Descriptor> {
-        choose_platform(index, wanted).cloned().ok_or_else(|| {
-            let detail = format!("no matching manifest for {wanted} in the manifest list entries");
-            self.fault(ErrorKind::NotFound, detail)
-        })
+        let detail = format!("no matching manifest for {wanted} in the manifest list entries");
+        Err(self.fault(ErrorKind::NotFound, detail))
     }
 
     fn fault(&self, kind: ErrorKind, detail: String) -> Error {

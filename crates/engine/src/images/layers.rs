@@ -243,10 +243,27 @@ impl LayerJob {
 
     /// Unpacks a stored blob. Blocks.
     pub(super) fn apply_stored(&self) -> Result<Option<Applied>> {
-        let Some(mut applier) = self.applier()? else { return Ok(None) };
+        let Some(applier) = self.applier()? else { return Ok(None) };
         let reader = self.content.reader(&self.namespace, &self.descriptor.digest)?;
+        self.apply(applier, reader.size(), |buffer, offset| reader.read_at(buffer, offset)).map(Some)
+    }
+
+    /// Unpacks a layer that the image has further below, too, from the blob that was fetched for that one and has no
+    /// row yet; `None`: the blob is stored. Blocks.
+    pub(super) fn apply_again(&self, fetched: Option<&SealedBlob>) -> Result<Option<Applied>> {
+        let Some(blob) = fetched else { return self.apply_stored() };
+        let Some(applier) = self.applier()? else { return Ok(None) };
+        self.apply(applier, blob.size(), |buffer, offset| blob.read_at(buffer, offset)).map(Some)
+    }
+
+    fn apply(
+        &self,
+        mut applier: LayerApplier,
+        total: u64,
+        read_at: impl Fn(&mut [u8], u64) -> tare_store::Result<usize>,
+    ) -> Result<Applied> {
         let mut buffer = vec![0; READ];
-        let (mut offset, total) = (0, reader.size());
+        let mut offset = 0;
         let failed = |error: tare_store::Error| {
             let detail = format!("layer {}", self.descriptor.digest);
             Error::new(error.kind(), "unpack", "image", &self.name, detail).with_source(error)
@@ -255,9 +272,9 @@ impl LayerJob {
             if self.stop.is_cancelled() {
                 return Err(self.canceled());
             }
-            let count = reader.read_at(&mut buffer, offset)?;
+            let count = read_at(&mut buffer, offset)?;
             if count == 0 {
-                return applier.finish().map(Some).map_err(failed);
+                return applier.finish().map_err(failed);
             }
             applier.write(&buffer[..count]).map_err(failed)?;
             offset += count as u64;

@@ -76,6 +76,12 @@ impl Plan {
         index.checked_sub(1).map(|below| &self.layers[below].chain)
     }
 
+    /// The lowest layer with the same blob, when that is another one: the blob is fetched once, for that.
+    pub(super) fn same_below(&self, index: usize) -> Option<usize> {
+        let digest = &self.layers[index].descriptor.digest;
+        self.layers[..index].iter().position(|layer| layer.descriptor.digest == *digest)
+    }
+
     /// Takes the lease over what is there, and makes active snapshots for all layers that are to be unpacked at
     /// once. Needs no durability: after a crash the leftovers are removed, not used.
     pub(super) fn prepare(&mut self, engine: &Engine) -> Result<()> {

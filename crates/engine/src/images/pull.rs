@@ -190,7 +190,7 @@ impl Pull<'_> {
     async fn all_layers(&self, repository: &Repository, plan: &Plan) -> Result<Vec<LayerDone>> {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        for index in 0..plan.layers.len() {
+        for index in (0..plan.layers.len()).filter(|index| plan.same_below(*index).is_none()) {
             let job = self.job(plan, index, &stop);
             let (slots, repository) = (self.engine().image_state().slots.clone(), repository.clone());
             tasks.spawn(async move {
@@ -218,7 +218,31 @@ impl Pull<'_> {
                 }
             }
         }
-        first_error.map_or(Ok(done), Err)
+        if let Some(error) = first_error {
+            return Err(error);
+        }
+        for index in 0..plan.layers.len() {
+            if let Some(below) = plan.same_below(index) {
+                done = self.again(self.job(plan, index, &stop), index, below, done).await?;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Unpacks a layer whose blob came for one below it.
+    async fn again(
+        &self,
+        job: LayerJob,
+        index: usize,
+        below: usize,
+        mut done: Vec<LayerDone>,
+    ) -> Result<Vec<LayerDone>> {
+        blocking("unpack layer", move || {
+            let applied = job.apply_again(done[below].sealed.as_ref())?;
+            done[index] = LayerDone { sealed: None, applied };
+            Ok(done)
+        })
+        .await
     }
 
     /// For a snapshotter whose directories hold their parent's content: one after another.
@@ -231,7 +255,15 @@ impl Pull<'_> {
             }
             let slots = self.engine().image_state().slots.clone();
             let _slot = slots.acquire_owned().await.expect("invariant: the semaphore is never closed");
-            let mut layer = self.job(plan, index, &stop).run(repository).await?;
+            let job = self.job(plan, index, &stop);
+            let mut layer = match plan.same_below(index) {
+                Some(below) => {
+                    done.push(LayerDone::default());
+                    done = self.again(job, index, below, done).await?;
+                    done.pop().expect("invariant: it was just put there")
+                }
+                None => job.run(repository).await?,
+            };
             if let (Some(applied), Some(key)) = (layer.applied.take(), plan.layers[index].active.take()) {
                 finish::commit_one(plan, index, &key, &applied)?;
                 self.journal.note(Some(&plan.layers[index].descriptor.digest), ProgressStep::PullComplete);

@@ -1,4 +1,4 @@
-//! Images of unusual shape: many layers, an index with platforms that nobody has.
+//! Images of unusual shape: many layers, empty ones, the same one twice, an index in an index.
 
 use super::*;
 use tare_testkit::image::{Blob, TestImage};
@@ -27,6 +27,26 @@ fn as_many_layers_as_overlayfs_stacks() {
     });
 }
 
+#[test]
+fn an_empty_layer_and_the_same_one_twice() {
+    alone(async {
+        let (empty, same) = (Tar::new().finish(), Tar::new().file("a", 0o644, b"same").finish());
+        let made = build(&[same.clone(), empty.clone(), same.clone(), empty, same], &["true"]);
+        let (fixture, image) = pulled(&made).await;
+        let image = image.unwrap();
+        for index in [0, 2, 4] {
+            assert_eq!(fixture.file(&image, index, "a").unwrap(), b"same");
+        }
+        assert!(fixture.file(&image, 1, "a").is_none());
+        let snapshots = {
+            use tare_store::Tables as _;
+            let tx = fixture.engine.stores().metadata.read().unwrap();
+            tx.snapshots(&namespace(), "overlayfs").unwrap().len()
+        };
+        assert_eq!(snapshots, 5, "equal layers on different parents are different snapshots");
+    });
+}
+
 /// A document that lists others.
 fn index(manifests: &[(&Blob, Option<Platform>)]) -> Blob {
     let entry = |(blob, platform): &(&Blob, Option<Platform>)| Descriptor {
@@ -39,7 +59,7 @@ fn index(manifests: &[(&Blob, Option<Platform>)]) -> Blob {
 }
 
 #[test]
-fn an_index_with_strangers() {
+fn an_index_with_strangers_and_one_within_another() {
     alone(async {
         let registry = FakeRegistry::start().await.unwrap();
         let image = sample("inner");
@@ -53,11 +73,17 @@ fn an_index_with_strangers() {
             (&Blob::new(media::OCI_MANIFEST, b"{\"plan9\":1}".to_vec()), Some(stranger)),
             (&image.manifest, Some(Platform::host())),
         ]);
-        registry.put_manifest("app", "inner", media::OCI_INDEX, inner.bytes.clone());
-        let fixture = Fixture::new().await;
-        let got = fixture.pull(&format!("{}/app:inner", registry.host())).await.unwrap();
-        assert_eq!(got.id, image.config.descriptor.digest);
-        assert_eq!(fixture.file(&got, 0, "etc/word").unwrap(), b"inner");
+        let outer = index(&[(&inner, None)]);
+        for (tag, blob) in [("inner", &inner), ("outer", &outer)] {
+            registry.put_manifest("app", tag, media::OCI_INDEX, blob.bytes.clone());
+        }
+        for tag in ["inner", "outer"] {
+            let fixture = Fixture::new().await;
+            let got = fixture.pull(&format!("{}/app:{tag}", registry.host())).await;
+            let got = got.unwrap_or_else(|error| panic!("{tag}: {error}"));
+            assert_eq!(got.id, image.config.descriptor.digest, "{tag}");
+            assert_eq!(fixture.file(&got, 0, "etc/word").unwrap(), b"inner");
+        }
         let strangers = registry.seen_at(attestation.descriptor.digest.as_str());
         assert!(strangers.is_empty(), "what is for no platform is not fetched");
     });
