@@ -3,6 +3,7 @@
 use super::c_string;
 use crate::{Error, Result, seccomp};
 use alloc::{
+    collections::BTreeSet,
     ffi::CString,
     format,
     string::{String, ToString},
@@ -177,16 +178,21 @@ fn strings(object: &str, texts: &[String]) -> Result<Vec<CString>> {
 }
 
 /// Each variable once, with the value that it was given last; an empty `HOME` counts as none (as in runc).
-fn environment(entries: &[String]) -> Vec<&str> {
-    let name = |entry: &str| entry.split_once('=').map_or(entry.len(), |(name, _)| name.len());
-    let last = |(index, entry): &(usize, &String)| {
-        let name = &entry[..name(entry)];
-        !entries[index + 1..]
-            .iter()
-            .any(|later| later.get(..name.len()) == Some(name) && later[name.len()..].starts_with('='))
-    };
-    let once = entries.iter().enumerate().filter(last).map(|(_, entry)| entry.as_str());
-    once.filter(|entry| *entry != "HOME=").collect()
+pub(super) fn environment(entries: &[String]) -> Vec<&str> {
+    let mut given = BTreeSet::new();
+    let mut once: Vec<&str> = Vec::with_capacity(entries.len());
+    for entry in entries.iter().rev() {
+        let is_last = match entry.split_once('=') {
+            Some((name, _)) => given.insert(name),
+            // What is no assignment hides none.
+            None => !given.contains(entry.as_str()),
+        };
+        if is_last && entry != "HOME=" {
+            once.push(entry);
+        }
+    }
+    once.reverse();
+    once
 }
 
 type Masks = (Option<Vec<u64>>, Option<Vec<u64>>);

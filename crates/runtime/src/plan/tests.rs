@@ -142,3 +142,14 @@ fn unknown_capabilities_are_left_out() {
     assert_eq!(plan.process.identity.bounding, 1 | 1 << 39);
     assert_eq!(plan.process.identity.effective, 0);
 }
+
+#[test]
+fn each_variable_comes_once_with_its_last_value() {
+    let of = |entries: &[&str]| -> Vec<String> {
+        let entries: Vec<String> = entries.iter().map(ToString::to_string).collect();
+        super::process::environment(&entries).into_iter().map(String::from).collect()
+    };
+    assert_eq!(of(&["A=1", "B=2", "A=3", "AB=4"]), ["B=2", "A=3", "AB=4"]);
+    assert_eq!(of(&["HOME=", "A=1"]), ["A=1"]);
+    assert_eq!(of(&["A", "A=1", "A", "B", "B"]), ["A=1", "A", "B", "B"]);
+}

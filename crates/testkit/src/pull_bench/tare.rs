@@ -86,8 +86,9 @@ impl Puller for Tared {
 
 impl Drop for Tared {
     fn drop(&mut self) {
-        // Already ended is as good.
-        let _ = self.child.kill();
+        // It takes its bridge away before it ends. Already ended is as good.
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         let _ = self.child.wait();
     }
 }
