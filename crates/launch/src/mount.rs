@@ -142,10 +142,12 @@ fn default_mode(kind: &CStr, options: &[FsOption<'_>]) -> bool {
 /// attached by name, and one call gives all their attributes.
 fn cgroup_tree(op: &CgroupsOp<'_>, place: BorrowedFd<'_>) -> Outcome<OwnedFd> {
     const SLAVE: u64 = 1 << 19;
-    const OPTIONS: [FsOption<'_>; 1] = [FsOption { key: c"source", value: Some(c"tmpfs") }];
+    let source = FsOption { key: c"source", value: Some(c"tmpfs") };
+    let options = [source, FsOption { key: c"context", value: op.context }];
+    let options = if op.context.is_some() { &options[..] } else { &options[..1] };
     let attr = MountAttr { set: op.attributes, propagation: SLAVE, ..MountAttr::default() };
     let base = (op.attributes & !RDONLY) as u32;
-    let made = new_filesystem(c"tmpfs", &OPTIONS, Some(c"755"), base)?;
+    let made = new_filesystem(c"tmpfs", options, Some(c"755"), base)?;
     attach(made.as_fd(), place)?;
     for (name, tree) in op.trees {
         if !op.together {

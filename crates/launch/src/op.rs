@@ -203,6 +203,8 @@ pub struct CgroupsOp<'a> {
     pub links: &'a [(&'a CStr, &'a CStr)],
     /// `MOUNT_ATTR_*` of all.
     pub attributes: u64,
+    /// SELinux label of the small file system.
+    pub context: Option<&'a CStr>,
     /// Attributes can be set for all at once: not below a root that is attached nowhere, where RDONLY of the whole is
     /// left to another operation.
     pub together: bool,

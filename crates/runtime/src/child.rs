@@ -51,10 +51,8 @@ pub(crate) fn outcome(fd: BorrowedFd<'_>, limit: u64, what: &str) -> Result<Outc
     let mut outcome = Outcome::Vanished;
     let mut bytes = [0; 8 * Report::SIZE];
     let length = rustix::io::retry_on_intr(|| rustix::io::read(fd, &mut bytes)).map_err(unreadable)?;
-    let (records, rest) = bytes[..length].as_chunks();
-    if !rest.is_empty() {
-        return Err(unreadable(Errno::BADMSG));
-    }
+    // Of a gate it is the other end too: what was written there and nobody has read comes first.
+    let (records, _) = bytes[length % Report::SIZE..length].as_chunks();
     for record in records {
         let report = Report::from_bytes(*record).ok_or_else(|| unreadable(Errno::BADMSG))?;
         outcome = match report.kind {
@@ -186,7 +184,8 @@ fn describe(op: &Op<'_>) -> String {
         Op::CloseOthers(_) | Op::CloseOnExecFrom(_) => "close descriptors".to_string(),
         Op::JoinCgroup(_) => "join the cgroup".to_string(),
         Op::WriteFile(path, _) if *path == crate::program::LABEL => {
-            "apply the AppArmor profile (is it loaded, and AppArmor enabled on this host?)".to_string()
+            "apply the AppArmor profile (is it loaded, and AppArmor enabled on this host?) or SELinux label"
+                .to_string()
         }
         Op::WriteFile(path, _) => format!("write {}", path.to_string_lossy()),
         Op::AwaitByte(_) | Op::Rendezvous(_) => "wait for the runtime".to_string(),

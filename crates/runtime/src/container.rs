@@ -8,7 +8,7 @@ use crate::{
     exec, hooks,
     plan::Kind,
     process::GatePipes,
-    state::{GATE_FIFO, RESULT_FIFO, StateDir, StateFile},
+    state::{GATE_FIFO, StateDir, StateFile},
 };
 use alloc::{format, string::String, vec::Vec};
 use rustix::{
@@ -108,11 +108,8 @@ impl Container {
         if let Some(pipes) = self.gate.take() {
             self.check_program(pipes.open(limit)?)?;
         } else {
-            let result = self.open_fifos()?;
-            let outcome = child::outcome(result.as_fd(), limit, "the program to start");
-            let started = outcome.and_then(|outcome| self.check_program(outcome));
-            self.dir.remove_file(RESULT_FIFO);
-            started?;
+            let reports = self.open_fifo()?;
+            self.check_program(child::outcome(reports.as_fd(), limit, "the program to start")?)?;
         }
         self.tell_started()
     }
@@ -126,22 +123,27 @@ impl Container {
         hooks::run("poststart", &self.state.tare.poststart, &oci_state(&self.state, ContainerStatus::Running))
     }
 
-    fn open_fifos(&self) -> Result<OwnedFd> {
+    /// Lets the first process go. What comes back is the reading end of the gate, closed from the other side when the
+    /// program runs.
+    fn open_fifo(&self) -> Result<OwnedFd> {
         let refuse = |text| Err(Error::new(ErrorKind::FailedPrecondition, text, "", ""));
         match self.status()? {
             ContainerStatus::Created => {}
             ContainerStatus::Stopped => return refuse("cannot start a container that has stopped"),
             _ => return refuse("cannot start an already running container"),
         }
-        let result =
-            self.dir.open_file(RESULT_FIFO, OFlags::RDONLY | OFlags::NONBLOCK).during("open the gate")?;
-        // It may have ended since.
+        // It may have ended since. In this order: the reading end alone would look like a process that waits.
         let Some(gate) = self.dir.open_gate()? else {
             return refuse("cannot start a container that has stopped");
         };
+        let reports = match self.dir.open_file(GATE_FIFO, OFlags::RDONLY | OFlags::NONBLOCK) {
+            Err(error) if error.is_not_found() => return refuse("cannot start an already running container"),
+            reports => reports.during("open the gate")?,
+        };
+        // In this order: a process that waits behind a gate without a name would wait for ever.
         child::release(&gate)?;
         self.dir.remove_file(GATE_FIFO);
-        Ok(result)
+        Ok(reports)
     }
 
     fn check_program(&self, outcome: Outcome) -> Result<()> {
@@ -260,6 +262,7 @@ impl Container {
             self.cgroup.kill(9)?;
         }
         self.cgroup.remove()?;
+        self.state.tare.rdt().remove()?;
         let ran = hooks::run(
             "poststop",
             &self.state.tare.poststop,
@@ -336,6 +339,14 @@ impl Container {
     /// `InvalidArgument` for a value the kernel refuses, with controller and file.
     pub fn update(&mut self, resources: &LinuxResources) -> Result<()> {
         self.cgroup.update(resources)
+    }
+
+    /// Changes the shares of caches and memory bandwidth: lines of resctrl's `schemata`.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` for a container without `linux.intelRdt`, else what the kernel says of the line.
+    pub fn update_rdt(&self, lines: &[String]) -> Result<()> {
+        self.state.tare.rdt().update(lines)
     }
 
     /// Usage by controller.

@@ -6,14 +6,13 @@ use crate::{
     cgroup::{Cgroup, CgroupOptions},
     child::{self, Outcome, Pipe},
     hooks::{self, HookStrings},
-    interfaces,
+    interfaces, labels,
     plan::{Kind, Plan, c_string},
     prepare::Prepared,
     process::{GatePipes, Streams},
     program::{self, Parts, Wires},
-    state::{
-        self, Config, ConfigCgroups, ConfigNamespace, Extension, GATE_FIFO, RESULT_FIFO, StateDir, StateFile,
-    },
+    rdt::RdtGroup,
+    state::{self, Config, ConfigCgroups, ConfigNamespace, Extension, GATE_FIFO, StateDir, StateFile},
     userns,
 };
 use alloc::{format, string::String, vec::Vec};
@@ -36,7 +35,7 @@ pub enum Gate {
     /// A pipe held by the returned [`crate::Container`]: only that object can start the container, and
     /// the first process ends if it is dropped before. For callers that stay (the shim, `run`).
     Pipe,
-    /// Two fifos in the state directory: any process may start the container (`tare-oci create`).
+    /// A fifo in the state directory: any process may start the container (`tare-oci create`).
     Fifo,
 }
 
@@ -68,6 +67,7 @@ const OPERATION: &str = "unable to start container process";
 struct Made {
     dir: Option<StateDir>,
     cgroup: Option<Cgroup>,
+    rdt: RdtGroup,
     child: Option<Spawned>,
 }
 
@@ -82,6 +82,7 @@ impl Made {
         if let Some(cgroup) = &self.cgroup {
             let _ = cgroup.remove();
         }
+        let _ = self.rdt.remove();
         if let Some(dir) = &self.dir {
             let _ = dir.remove();
         }
@@ -98,6 +99,7 @@ pub(crate) fn create(runtime: &Runtime, options: &CreateOptions<'_>) -> Result<(
     if options.no_pivot && !plan.namespaces.has(Kind::Mount) {
         return Err(Error::invalid("no-pivot", "there is no mount namespace whose root could be moved"));
     }
+    labels::check(&plan.process, plan.mount_label.as_deref())?;
     let streams = Streams::prepare(options.io, plan.process.terminal)?;
     let mut made = Made::default();
     match create_all(runtime, options, &plan, streams, &mut made) {
@@ -114,7 +116,7 @@ enum Gates {
     /// For a byte that is there as soon as the state is.
     Open(Pipe),
     Pipe(Pipe),
-    Fifos(OwnedFd, OwnedFd),
+    Fifo(OwnedFd),
 }
 
 impl Gates {
@@ -126,10 +128,9 @@ impl Gates {
             Gate::Open | Gate::Pipe => Pipe::new().map(Self::Pipe),
             Gate::Fifo => {
                 dir.make_fifo(GATE_FIFO)?;
-                dir.make_fifo(RESULT_FIFO)?;
-                // Open for both directions: the open does not wait, and the fifo never seems closed to the child.
-                let open = |name| dir.open_file(name, OFlags::RDWR).during("make the gate");
-                Ok(Self::Fifos(open(GATE_FIFO)?, open(RESULT_FIFO)?))
+                // Open for both directions: the open does not wait, the fifo never seems closed to the child, and what
+                // becomes of the program goes back by it.
+                dir.open_file(GATE_FIFO, OFlags::RDWR).during("make the gate").map(Self::Fifo)
             }
         }
     }
@@ -138,7 +139,7 @@ impl Gates {
         match self {
             Self::Open(pipe) => Op::AwaitByte(pipe.read.as_fd()),
             Self::Pipe(pipe) => Op::Rendezvous(Stage::Gate(pipe.read.as_fd(), None)),
-            Self::Fifos(gate, result) => Op::Rendezvous(Stage::Gate(gate.as_fd(), Some(result.as_fd()))),
+            Self::Fifo(gate) => Op::Rendezvous(Stage::Gate(gate.as_fd(), Some(gate.as_fd()))),
         }
     }
 }
@@ -152,8 +153,8 @@ fn close(prepared: Prepared, gate: Gates, reports: OwnedFd) -> Option<GatePipes>
             None
         }
         Gates::Pipe(gate) => Some(GatePipes { gate, reports }),
-        Gates::Fifos(gate, result) => {
-            fds.extend([reports, gate, result]);
+        Gates::Fifo(gate) => {
+            fds.extend([reports, gate]);
             None
         }
     };
@@ -179,7 +180,12 @@ fn create_all(
     // From here on this process may be killed at any line: what it leaves is found by this.
     dir.store_cgroups(cgroup.paths())?;
     let cgroup = made.cgroup.insert(cgroup.make(&wanted)?);
-    let prepared = Prepared::new(plan, cgroup, options.no_pivot)?;
+    if let Some(rdt) = &plan.rdt {
+        made.rdt = RdtGroup::make(rdt, options.id)?;
+    }
+    let rdt = &made.rdt;
+    let mut prepared = Prepared::new(plan, cgroup, options.no_pivot)?;
+    prepared.rdt = rdt.tasks()?;
     if let Some(filter) = &plan.process.seccomp {
         dir.store_seccomp(filter.flags, &filter.filter)?;
     }
@@ -187,7 +193,8 @@ fn create_all(
     // calls.
     let reports = Pipe::new()?;
     let gate = Gates::new(options.gate, plan, dir)?;
-    let launch = Launch { options, plan, prepared: &prepared, streams: &streams, gate: &gate, dir, cgroup };
+    let launch =
+        Launch { options, plan, prepared: &prepared, streams: &streams, gate: &gate, dir, cgroup, rdt };
     let state = launch.run(reports.read.as_fd(), reports.write, &mut made.child)?;
     let pipes = close(prepared, gate, reports.read);
     let console = streams.receive()?;
@@ -207,6 +214,7 @@ struct Launch<'a> {
     gate: &'a Gates,
     dir: &'a StateDir,
     cgroup: &'a Cgroup,
+    rdt: &'a RdtGroup,
 }
 
 impl Launch<'_> {
@@ -418,7 +426,7 @@ impl Launch<'_> {
             cgroup_paths: self.cgroup.paths().clone(),
             namespace_paths: Kind::ALL.into_iter().map(path).collect(),
             external_descriptors: Vec::new(),
-            intel_rdt_path: String::new(),
+            intel_rdt_path: self.rdt.joined.first().cloned().unwrap_or_default(),
             tare: Extension {
                 version: 1,
                 bundle: options.bundle.into(),
@@ -429,6 +437,8 @@ impl Launch<'_> {
                 personality: linux.and_then(|linux| linux.personality.clone()),
                 memory_policy: linux.and_then(|linux| linux.memory_policy.clone()),
                 listener: plan.process.seccomp.as_ref().and_then(|filter| filter.listener.clone()),
+                rdt_joined: self.rdt.joined.clone(),
+                rdt_made: self.rdt.made.clone(),
                 start_limit: hooks::limit(&plan.hooks.start_container),
                 poststart: plan.hooks.poststart.clone(),
                 poststop: plan.hooks.poststop.clone(),

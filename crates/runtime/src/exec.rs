@@ -11,6 +11,7 @@ use crate::{
     agent::Agent,
     cgroup::Entrance,
     child::{self, Outcome, Pipe},
+    labels,
     plan::{Kind, ProcessPlan, SeccompPlan},
     prepare,
     process::Streams,
@@ -52,9 +53,11 @@ pub(crate) fn exec(container: &Container, options: &ExecOptions<'_>) -> Result<P
         // Its own files in procfs are the machine's root's while nobody may look at it: it keeps the caller's score.
         plan.oom_score = None;
     }
+    labels::check(&plan, None)?;
     let first = container.open_first()?;
     let streams = Streams::prepare(options.io, plan.terminal)?;
     let entrance = container.cgroup.entrance(&options.cgroup)?;
+    let rdt = container.state.tare.rdt().tasks()?;
     let home = plan
         .wants_home
         .then(|| {
@@ -65,8 +68,15 @@ pub(crate) fn exec(container: &Container, options: &ExecOptions<'_>) -> Result<P
         })
         .transpose()?;
     let mut made = None;
-    let joined =
-        Joined { container, options, plan: &plan, first: &first, streams: &streams, entrance: &entrance };
+    let joined = Joined {
+        container,
+        options,
+        plan: &plan,
+        first: &first,
+        streams: &streams,
+        entrance: &entrance,
+        rdt: &rdt,
+    };
     match joined.run(home.as_deref(), &mut made) {
         Ok(spawned) => {
             let console = streams.receive()?;
@@ -90,6 +100,7 @@ struct Joined<'a> {
     first: &'a OwnedFd,
     streams: &'a Streams<'a>,
     entrance: &'a Entrance,
+    rdt: &'a [OwnedFd],
 }
 
 impl Joined<'_> {
@@ -117,6 +128,7 @@ impl Joined<'_> {
             plan,
             process: &process,
             entrance: self.entrance,
+            rdt: self.rdt,
             container: self.first.as_fd(),
             root: root.as_ref().map(AsFd::as_fd),
             namespaces: self.namespaces() & !self.born_in(),

@@ -11,6 +11,7 @@ mod namespace;
 mod network;
 mod options;
 mod process;
+mod rdt;
 mod sysctl;
 
 pub(crate) use device::{DevicePlan, LinkPlan};
@@ -19,6 +20,7 @@ pub(crate) use namespace::{Kind, Namespaces, UserMapping, lines};
 pub(crate) use network::DeviceMove;
 pub(crate) use options::{Attributes, LOCKABLE};
 pub(crate) use process::{ProcessPlan, SeccompPlan};
+pub(crate) use rdt::RdtPlan;
 
 use crate::{Error, Result};
 use alloc::{
@@ -52,8 +54,11 @@ pub(crate) struct Plan {
     /// Interfaces of the runtime's network namespace that the container gets.
     pub(crate) interfaces: Vec<DeviceMove>,
     pub(crate) hooks: Hooks,
+    /// SELinux label of new file systems.
+    pub(crate) mount_label: Option<CString>,
     pub(crate) cgroups_path: String,
     pub(crate) resources: LinuxResources,
+    pub(crate) rdt: Option<RdtPlan>,
     pub(crate) time_offsets: Option<Vec<u8>>,
     pub(crate) process: ProcessPlan,
 }
@@ -90,9 +95,13 @@ impl Plan {
         let namespaces = Namespaces::plan(&linux)?;
         check_namespaces(spec, &linux, &namespaces)?;
         let has_user = namespaces.has(Kind::User);
-        refuse_unsupported(&linux)?;
         let rootfs = absolute(bundle, &root.path);
-        let mounts = mount::plan(&spec.mounts, bundle, &rootfs, has_user)?;
+        let mount_label = process::selinux_label("linux.mountLabel", &linux.mount_label)?;
+        let mount_label = mount_label.map(|label| c_string("linux.mountLabel", &label)).transpose()?;
+        let mut mounts = mount::plan(&spec.mounts, bundle, &rootfs, has_user)?;
+        if let Some(label) = &mount_label {
+            mount::label(&mut mounts, label);
+        }
         let own_dev = !spec.mounts.iter().any(|mount| is_bound_dev(&mount.destination, &mount.options));
         let (devices, links) =
             if own_dev { device::plan(&linux.devices, has_user)? } else { (Vec::new(), Vec::new()) };
@@ -110,8 +119,10 @@ impl Plan {
             domainname: spec.domainname.clone().into_bytes(),
             interfaces: network::plan(&linux.net_devices, &namespaces)?,
             hooks: checked_hooks(spec.hooks.clone().unwrap_or_default())?,
+            mount_label,
             cgroups_path: linux.cgroups_path.clone(),
             resources: linux.resources.clone().unwrap_or_default(),
+            rdt: linux.intel_rdt.as_ref().map(rdt::plan).transpose()?,
             time_offsets: time_offsets(&linux),
             process: ProcessPlan::new(
                 process,
@@ -267,14 +278,6 @@ fn paths(object: &str, paths: &[String]) -> Result<Vec<CString>> {
 /// The host's `/dev` bound into the container: its nodes and links are not ours to make.
 fn is_bound_dev(destination: &str, options: &[String]) -> bool {
     clean(destination) == "/dev" && options.iter().any(|option| option == "bind" || option == "rbind")
-}
-
-/// What would be ignored is refused by name: a container must not run without what it was promised.
-fn refuse_unsupported(linux: &Linux) -> Result<()> {
-    if linux.intel_rdt.is_some() {
-        return Err(Error::unimplemented("linux.intelRdt"));
-    }
-    Ok(())
 }
 
 fn check_namespaces(spec: &Spec, linux: &Linux, namespaces: &Namespaces) -> Result<()> {

@@ -46,6 +46,8 @@ pub(crate) struct Prepared {
     pub(crate) copied_root: Option<CString>,
     pub(crate) namespaces: Vec<(Kind, OwnedFd)>,
     pub(crate) entrance: Entrance,
+    /// Files of resctrl that the child joins by.
+    pub(crate) rdt: Vec<OwnedFd>,
     /// Where the root is attached for hooks, or to be moved from; else nobody needs a path of it.
     pub(crate) root_path: Option<CString>,
     /// Without pivot_root the host's root stays below the container's: mounts to detach before that.
@@ -110,7 +112,8 @@ impl Prepared {
         let exposed = if no_pivot { exposed_mounts()? } else { Vec::new() };
         let copied_root =
             plan.caller.ordinary.then(|| crate::plan::c_string("root.path", &plan.rootfs)).transpose()?;
-        Ok(Self { root, trees, devices, copied_root, namespaces, entrance, root_path, exposed, home })
+        let rdt = Vec::new();
+        Ok(Self { root, trees, devices, copied_root, namespaces, entrance, rdt, root_path, exposed, home })
     }
 
     /// All descriptors, to be closed together: a drop would close each by a call of its own.
@@ -129,6 +132,7 @@ impl Prepared {
             PreparedDevice::Path(_) | PreparedDevice::None => None,
         }));
         fds.extend(self.namespaces.into_iter().map(|(_, namespace)| namespace));
+        fds.extend(self.rdt);
         match self.entrance {
             Entrance::Tasks(tasks, directory) => fds.extend(tasks.into_iter().chain(directory)),
             Entrance::Directory(directory) => fds.push(directory),

@@ -102,11 +102,12 @@ pub(crate) fn cgroup_lists(prepared: &Prepared) -> Vec<CgroupLists<'_>> {
 }
 
 /// The operations of those mounts.
-pub(crate) fn cgroups<'a>(plan: &Plan, lists: &'a [CgroupLists<'a>]) -> Vec<CgroupsOp<'a>> {
+pub(crate) fn cgroups<'a>(plan: &'a Plan, lists: &'a [CgroupLists<'a>]) -> Vec<CgroupsOp<'a>> {
     let op = |(trees, links, readonly): &'a CgroupLists<'a>| CgroupsOp {
         trees,
         links,
         attributes: CGROUP_ATTRIBUTES | u64::from(*readonly),
+        context: plan.mount_label.as_deref(),
         together: plan.namespaces.has(Kind::Mount),
     };
     lists.iter().map(op).collect()
@@ -259,11 +260,15 @@ impl<'a> Init<'a> {
     pub(crate) fn ops(&self, keyring: Option<&'a CStr>, no_pivot: bool) -> Vec<Op<'a>> {
         let (plan, prepared) = (self.plan, self.prepared);
         let mut ops = Vec::with_capacity(96);
-        join_cgroups(&mut ops, &prepared.entrance);
+        join_cgroups(&mut ops, &prepared.entrance, &prepared.rdt);
         // The caller may be bound to some processors; the container has those of its cgroup.
         ops.push(Op::Affinity(&ALL_PROCESSORS, false));
         // The host's procfs is in reach only now.
         early_files(&mut ops, &plan.process);
+        // Programs of the host that run on the way must not get it.
+        if !plan.has_early_hooks() {
+            label(&mut ops, &plan.process);
+        }
         ops.extend(self.wires.maps.map(Op::AwaitByte));
         // Before the ids change: procfs gives the files of a process that must not be looked at to the host's root.
         if plan.namespaces.is_new(Kind::Time) {
@@ -284,6 +289,9 @@ impl<'a> Init<'a> {
         if plan.namespaces.is_new(Kind::Cgroup) {
             ops.push(Op::Unshare(Kind::Cgroup.flag()));
         }
+        if let (Some(label), Some(_)) = (&plan.process.selinux, keyring) {
+            ops.push(Op::WriteFile(KEY_LABEL, label.as_bytes()));
+        }
         ops.extend(keyring.map(Op::NewKeyring));
         ops.push(Op::NewSession);
         root_file_system(&mut ops, plan, prepared, self.parts, self.wires, no_pivot);
@@ -303,6 +311,8 @@ pub(crate) struct Join<'a> {
     pub(crate) plan: &'a ProcessPlan,
     pub(crate) process: &'a ProcessParts<'a>,
     pub(crate) entrance: &'a Entrance,
+    /// Files of resctrl.
+    pub(crate) rdt: &'a [OwnedFd],
     /// The first process, whose namespaces are joined.
     pub(crate) container: BorrowedFd<'a>,
     /// Its root, where the container has no mount namespace that would bring it along.
@@ -319,13 +329,14 @@ impl<'a> Join<'a> {
     pub(crate) fn outside(&self) -> Vec<Op<'a>> {
         let mut ops = Vec::with_capacity(40);
         ops.extend(self.plan.affinity.0.as_ref().map(|mask| Op::Affinity(mask, true)));
-        join_cgroups(&mut ops, self.entrance);
+        join_cgroups(&mut ops, self.entrance, self.rdt);
         match &self.plan.affinity.1 {
             Some(mask) => ops.push(Op::Affinity(mask, true)),
             None if self.plan.affinity.0.is_none() => ops.push(Op::Affinity(&ALL_PROCESSORS, false)),
             None => {}
         }
         early_files(&mut ops, self.plan);
+        label(&mut ops, self.plan);
         if self.namespaces != 0 {
             ops.push(Op::EnterNamespaces(self.container, self.namespaces));
         }
@@ -352,22 +363,30 @@ impl<'a> Join<'a> {
     }
 }
 
-fn join_cgroups<'a>(ops: &mut Vec<Op<'a>>, entrance: &'a Entrance) {
+fn join_cgroups<'a>(ops: &mut Vec<Op<'a>>, entrance: &'a Entrance, rdt: &'a [OwnedFd]) {
     if let Entrance::Tasks(tasks, _) = entrance {
         ops.extend(tasks.iter().map(|fd| Op::JoinCgroup(fd.as_fd())));
     }
+    // The same file of another file system, with the same meaning of 0.
+    ops.extend(rdt.iter().map(|fd| Op::JoinCgroup(fd.as_fd())));
 }
 
-/// Where the AppArmor profile of the next execve is set (apparmor(7)); written while the host's procfs is in sight.
+/// Where the AppArmor profile or the SELinux label of the next execve is set (apparmor(7), proc(5)); written while the
+/// host's procfs is in sight.
 pub(crate) const LABEL: &CStr = c"/proc/self/attr/exec";
+
+/// The label of keys and keyrings that are made from now to the next execve.
+const KEY_LABEL: &CStr = c"/proc/self/attr/keycreate";
 
 fn early_files<'a>(ops: &mut Vec<Op<'a>>, plan: &'a ProcessPlan) {
     if let Some(score) = &plan.oom_score {
         ops.push(Op::WriteFile(c"/proc/self/oom_score_adj", score.as_bytes()));
     }
-    if let Some(profile) = &plan.apparmor {
-        ops.push(Op::WriteFile(LABEL, profile.as_bytes()));
-    }
+}
+
+fn label<'a>(ops: &mut Vec<Op<'a>>, plan: &'a ProcessPlan) {
+    let label = plan.apparmor.as_ref().or(plan.selinux.as_ref());
+    ops.extend(label.map(|label| Op::WriteFile(LABEL, label.as_bytes())));
 }
 
 fn root_file_system<'a>(
@@ -433,6 +452,7 @@ fn root_file_system<'a>(
             ops.push(Op::EnterRoot);
         }
         ops.extend(parts.container_hooks.iter().map(Op::Hook));
+        label(ops, &plan.process);
     }
     if late {
         ops.push(change);

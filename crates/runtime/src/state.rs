@@ -4,7 +4,7 @@
 //! written once, when the first process exists; whether the container is created, running or
 //! stopped is asked of the kernel, not stored.
 
-use crate::{During, Error, Result};
+use crate::{During, Error, Result, rdt::RdtGroup};
 use alloc::{
     collections::BTreeMap,
     format,
@@ -23,10 +23,9 @@ use tare_types::{
     spec::{Hook, LinuxMemoryPolicy, LinuxPersonality},
 };
 
-/// Present while the first process waits for `start`: its gate.
+/// Present while the first process waits for `start`: its gate. A byte goes in, and the reports on the program come
+/// back out.
 pub(crate) const GATE_FIFO: &str = "exec.fifo";
-/// Carries the failure of execve back to `start`.
-pub(crate) const RESULT_FIFO: &str = "result.fifo";
 const STATE_FILE: &str = "state.json";
 const SECCOMP_FILE: &str = "seccomp.bpf";
 /// The cgroups of a container that is being made: a link to nowhere whose text is [`StateDir::store_cgroups`]'s.
@@ -107,12 +106,23 @@ pub(crate) struct Extension {
     /// The seccomp agent: its socket, and the text for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) listener: Option<(String, String)>,
+    /// Directories of resctrl: those that processes join, and those made for the container.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rdt_joined: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rdt_made: Vec<String>,
     /// Milliseconds that `startContainer` hooks may take.
     pub(crate) start_limit: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) poststart: Vec<Hook>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) poststop: Vec<Hook>,
+}
+
+impl Extension {
+    pub(crate) fn rdt(&self) -> RdtGroup {
+        RdtGroup { joined: self.rdt_joined.clone(), made: self.rdt_made.clone() }
+    }
 }
 
 /// The directory of one container.
@@ -295,7 +305,7 @@ impl StateDir {
         self.remove_file(STATE_FILE);
         let mut removed = fs::rmdir(path.as_str());
         if removed == Err(Errno::NOTEMPTY) {
-            for name in [GATE_FIFO, RESULT_FIFO, SECCOMP_FILE] {
+            for name in [GATE_FIFO, SECCOMP_FILE] {
                 self.remove_file(name);
             }
             removed = fs::rmdir(path.as_str());

@@ -6,7 +6,11 @@ use crate::{
     arguments::{Arguments, Flags},
     bundle,
 };
-use alloc::{format, string::ToString};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
 use tare_types::spec::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources};
 
 pub(crate) static FLAGS: Flags = Flags {
@@ -43,6 +47,11 @@ pub(crate) fn update(context: &Context<'_>, arguments: &Arguments) -> Outcome {
         None => from_flags(context, arguments)?,
     };
     container.update(&resources)?;
+    let schemas = ["l3-cache-schema", "mem-bw-schema"].into_iter().filter_map(|flag| arguments.value(flag));
+    let schemas: Vec<String> = schemas.filter(|line| !line.is_empty()).map(ToString::to_string).collect();
+    if !schemas.is_empty() {
+        container.update_rdt(&schemas)?;
+    }
     Ok(0)
 }
 
@@ -51,9 +60,6 @@ fn from_flags(context: &Context<'_>, arguments: &Arguments) -> Result<LinuxResou
         if arguments.has(ignored) {
             context.log.warning(&format!("--{ignored} is ignored: the kernel no longer has that limit"));
         }
-    }
-    if arguments.has("l3-cache-schema") || arguments.has("mem-bw-schema") {
-        return Err(tare_runtime::Error::unimplemented("intelRdt").into());
     }
     let text = |name: &str| arguments.value(name).unwrap_or_default().to_string();
     let cpu = LinuxCpu {

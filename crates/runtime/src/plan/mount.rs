@@ -65,6 +65,19 @@ pub(crate) fn plan(mounts: &[Mount], bundle: &str, rootfs: &str, has_user: bool)
     mounts.iter().map(|mount| plan_one(mount, bundle, rootfs, has_user)).collect()
 }
 
+/// Gives new file systems an SELinux label (mount(8), `context`). Those that the kernel labels by itself are left, and
+/// one that has its own.
+pub(super) fn label(mounts: &mut [MountPlan], label: &CString) {
+    for mount in mounts {
+        if let MountKind::Filesystem(new) = &mut mount.kind
+            && !matches!(new.kind.to_bytes(), b"proc" | b"sysfs" | b"mqueue")
+            && !new.options.iter().any(|(key, _)| key.as_c_str() == c"context")
+        {
+            new.options.push((c"context".into(), Some(label.clone())));
+        }
+    }
+}
+
 /// Some callers name a destination by its path on the host; runc takes the root file system's path off, too.
 fn strip<'d>(destination: &'d str, rootfs: &str) -> &'d str {
     match destination.strip_prefix(rootfs.trim_end_matches('/')) {

@@ -41,6 +41,7 @@ pub(crate) struct ProcessPlan {
     pub(crate) affinity: (Option<Vec<u64>>, Option<Vec<u64>>),
     pub(crate) seccomp: Option<SeccompPlan>,
     pub(crate) apparmor: Option<String>,
+    pub(crate) selinux: Option<String>,
     /// `HOME` is not in the environment: it is looked up in the container's `/etc/passwd`.
     pub(crate) wants_home: bool,
 }
@@ -83,9 +84,9 @@ impl ProcessPlan {
                 format!("cwd must be an absolute path, not {:?}", process.cwd),
             ));
         }
-        if !process.selinux_label.is_empty() {
-            // Without the label it would run less confined than it was promised.
-            return Err(Error::unimplemented("process.selinuxLabel"));
+        if !(process.selinux_label.is_empty() || process.apparmor_profile.is_empty()) {
+            // Both are told to the kernel through one file, which only one of them reads.
+            return Err(Error::invalid("process", "it has an SELinux label and an AppArmor profile"));
         }
         let size = process.console_size.filter(|_| process.terminal);
         let environment = environment(&process.env);
@@ -109,6 +110,7 @@ impl ProcessPlan {
             io_priority: process.io_priority.as_ref().map(io_priority).transpose()?,
             seccomp: profile.map(SeccompPlan::compile).transpose()?.flatten(),
             apparmor: label(&process.apparmor_profile)?,
+            selinux: selinux_label("process.selinuxLabel", &process.selinux_label)?,
             memory_policy: memory_policy.map(super::memory::policy).transpose()?,
             affinity: affinity(process)?,
         })
@@ -124,6 +126,14 @@ fn label(profile: &str) -> Result<Option<String>> {
         ));
     }
     Ok((!profile.is_empty()).then(|| format!("exec {profile}")))
+}
+
+/// A label, checked to be one line: the kernel reads it up to a line's end.
+pub(super) fn selinux_label(object: &str, label: &str) -> Result<Option<String>> {
+    if label.contains(|c: char| c.is_control()) {
+        return Err(Error::invalid(object, format!("{label:?} is no label")));
+    }
+    Ok((!label.is_empty()).then(|| label.to_string()))
 }
 
 impl SeccompPlan {

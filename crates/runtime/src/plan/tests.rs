@@ -65,14 +65,36 @@ fn what_cannot_work_is_refused() {
 }
 
 #[test]
-fn what_would_be_ignored_is_refused_by_name() {
-    for (patch, name) in [
-        (r#"{"process": {"selinuxLabel": "system_u:system_r:container_t:s0"}}"#, "process.selinuxLabel"),
-        (r#"{"linux": {"intelRdt": {}}}"#, "linux.intelRdt"),
+fn labels_go_where_the_kernel_takes_them() {
+    let mounts = r#""mounts": [{"destination": "/proc", "type": "proc"}, {"destination": "/run", "type": "tmpfs"},
+        {"destination": "/a", "source": "/a", "options": ["bind"]}]"#;
+    let label = "system_u:object_r:container_file_t:s0:c1,c2";
+    let patch = alloc::format!(r#"{{{mounts}, "linux": {{"mountLabel": "{label}"}}}}"#);
+    let plan = Plan::new(&spec(&patch), "/b").unwrap();
+    let has_context = |mount: &MountPlan| match &mount.kind {
+        MountKind::Filesystem(new) => new.options.iter().any(|(key, _)| key.as_c_str() == c"context"),
+        _ => false,
+    };
+    assert_eq!(plan.mounts.iter().map(has_context).collect::<Vec<_>>(), [false, true, false]);
+    let both = r#"{"process": {"selinuxLabel": "a:b:c:s0", "apparmorProfile": "p"}}"#;
+    assert!(Plan::new(&spec(both), "/b").is_err());
+}
+
+#[test]
+fn shares_of_caches() {
+    let plan = |rdt: &str| Plan::new(&spec(&alloc::format!(r#"{{"linux": {{"intelRdt": {rdt}}}}}"#)), "/b");
+    let rdt =
+        plan(r#"{"memBwSchema": "MB:0=20", "l3CacheSchema": "L3:0=f", "schemata": ["L2:0=1"]}"#).unwrap().rdt;
+    let rdt = rdt.unwrap();
+    assert_eq!(rdt.lines, ["L3:0=f", "MB:0=20", "L2:0=1"]);
+    assert_eq!((rdt.class, rdt.monitoring), (None, false));
+    for bad in [
+        r#"{"closID": ".."}"#,
+        r#"{"closID": "a/b"}"#,
+        r#"{"memBwSchema": "0=1"}"#,
+        r#"{"schemata": ["a\nb"]}"#,
     ] {
-        let error = Plan::new(&spec(patch), "/b").map(drop).unwrap_err();
-        assert!(error.to_string().contains(name), "{patch}: {error}");
-        assert_eq!(error.kind(), tare_types::ErrorKind::Unimplemented, "{patch}");
+        assert!(plan(bad).is_err(), "{bad}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::bundle::{Bundle, able};
 use tare_runtime::Exit;
+use tare_testkit::skip;
 use tare_types::spec::{LinuxCapabilities, LinuxPids, LinuxSeccomp, LinuxSyscall, Spec};
 use tare_types::specgen::{DEFAULT_CAPABILITIES, NativeArch, default_seccomp};
 
@@ -107,4 +108,22 @@ fn capabilities_are_exactly_those_granted() {
         (set("CapBnd"), set("CapEff"), set("CapPrm"), set("CapInh"), set("CapAmb")),
         (0x21, 0x21, 0x21, 0, 0)
     );
+}
+
+/// Shares that nobody would grant are refused, and nothing stays behind.
+#[test]
+fn shares_of_caches_need_resctrl() {
+    if !able() {
+        return;
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    if !skip::needs(&[(!mounts.contains(" - resctrl "), "a host without resctrl, to see the refusal")]) {
+        return;
+    }
+    let bundle = Bundle::new("rdt");
+    let spec = bundle.spec("echo ran", |spec| {
+        spec.linux.as_mut().unwrap().intel_rdt = Some(Default::default());
+    });
+    let error = bundle.run(&spec).unwrap_err().to_string();
+    assert!(error.contains("linux.intelRdt") && error.contains("not enabled"), "{error}");
 }

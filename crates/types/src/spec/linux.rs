@@ -171,6 +171,18 @@ pub struct LinuxIntelRdt {
     /// Schema of the memory bandwidth.
     #[serde(rename = "memBwSchema", skip_serializing_if = "String::is_empty")]
     pub mem_bw_schema: String,
+    /// Lines of the schemata file, written after the two above.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
+    pub schemata: Vec<String>,
+    /// A monitoring group of the container's own.
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    pub enable_monitoring: bool,
+    /// Before version 1.3 of the specification: a monitoring group.
+    #[serde(rename = "enableCMT", skip_serializing_if = "core::ops::Not::not")]
+    pub enable_cmt: bool,
+    /// Before version 1.3 of the specification: a monitoring group.
+    #[serde(rename = "enableMBM", skip_serializing_if = "core::ops::Not::not")]
+    pub enable_mbm: bool,
 }
 
 /// personality(2).

@@ -8,6 +8,7 @@ use crate::lifecycle::{exec, shell};
 use std::{fs, path::Path, process::Command};
 use tare_runtime::{Exit, Gate, Io};
 use tare_testkit::skip;
+use tare_types::spec::Hook;
 
 fn is_enabled() -> bool {
     fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.trim() == "Y")
@@ -58,8 +59,42 @@ fn a_label_that_cannot_be_set_is_refused() {
     let selinux = bundle.spec("echo ran", |spec| {
         spec.process.as_mut().unwrap().selinux_label = "system_u:system_r:container_t:s0".into();
     });
-    let error = bundle.run(&selinux).unwrap_err().to_string();
-    assert!(error.contains("selinuxLabel"), "{error}");
+    let mounts = bundle.spec("echo ran", |spec| {
+        spec.linux.as_mut().unwrap().mount_label = "system_u:object_r:container_file_t:s0:c1,c2".into();
+    });
+    if !Path::new("/sys/fs/selinux/enforce").exists() {
+        for (spec, object) in [(&selinux, "process.selinuxLabel"), (&mounts, "linux.mountLabel")] {
+            let error = bundle.run(spec).unwrap_err().to_string();
+            assert!(error.contains(object) && error.contains("selinux is disabled"), "{error}");
+        }
+    }
+}
+
+/// A hook before the change of root is a program of the host: what confines the container is not for it.
+#[test]
+fn a_profile_is_not_for_hooks_of_the_host() {
+    if !able()
+        || !skip::needs(&[
+            (is_enabled(), "AppArmor in the kernel (make test-vm)"),
+            (Path::new("/usr/sbin/apparmor_parser").exists(), "apparmor_parser (package apparmor)"),
+        ])
+    {
+        return;
+    }
+    let profile = Profile::load("hooks");
+    let bundle = Bundle::new("label-hooks");
+    let seen = bundle.path.join("seen");
+    let spec = bundle.spec("cat /proc/self/attr/current", |spec| {
+        spec.process.as_mut().unwrap().apparmor_profile = profile.name.clone();
+        let script = format!("cat /proc/self/attr/current > {}", seen.display());
+        let args = ["sh", "-c", &script].map(String::from).into();
+        let hook = Hook { path: "/bin/sh".into(), args, ..Hook::default() };
+        spec.hooks.get_or_insert_default().create_container.push(hook);
+    });
+    let (_, text) = bundle.run(&spec).unwrap();
+    assert!(text.starts_with(&profile.name), "{text}");
+    let label = fs::read_to_string(&seen).unwrap();
+    assert!(!label.contains(&profile.name), "{label}");
 }
 
 #[test]
