@@ -1,6 +1,6 @@
 //! A process in the foreground: its streams, its signals, its end.
 
-use crate::{command::Failure, output};
+use crate::{Context, command::Failure, notify::Notify, output};
 use alloc::format;
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -82,13 +82,14 @@ impl Console {
     }
 }
 
-/// Stays with the process until it ends: forwards signals, copies the terminal. The exit code as a shell's.
+/// Stays with the process until it ends: forwards signals, copies the terminal, passes on that the program is ready.
+/// The exit code as a shell's.
 pub(crate) fn accompany(
+    context: &Context<'_>,
     process: &Process,
-    console: Option<Console>,
+    (mut console, mut notify): (Option<Console>, Option<Notify<'_>>),
     signals: &SignalFd,
 ) -> Result<i32, Failure> {
-    let mut console = console;
     let [stdin, stdout, _] = output::standard();
     loop {
         let mut fds = alloc::vec::Vec::with_capacity(4);
@@ -100,10 +101,13 @@ pub(crate) fn accompany(
                 fds.push(PollFd::from_borrowed_fd(stdin, PollFlags::IN));
             }
         }
+        let word = fds.len();
+        fds.extend(notify.as_ref().map(|notify| PollFd::new(notify, PollFlags::IN)));
         rustix::io::retry_on_intr(|| poll(&mut fds, None))
             .map_err(|errno| format!("poll: {}", tare_sys::errno::describe(errno)))?;
         let ready = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
-        let (ended, signalled, output, input) = (ready(0), ready(1), ready(2), ready(3));
+        let (ended, signalled, output) = (ready(0), ready(1), ready(2));
+        let (input, speaks) = (ready(3) && word > 3, notify.is_some() && ready(word));
         drop(fds);
         if signalled {
             forward(process, console.as_ref(), signals)?;
@@ -121,10 +125,23 @@ pub(crate) fn accompany(
                 console = None;
             }
         }
+        if speaks && let Some(told) = notify.as_ref().map(pass_on) {
+            // The container lives on, whether anybody heard or not.
+            let told = told.unwrap_or_else(|failure| {
+                context.log.warning(&failure.text);
+                true
+            });
+            notify = notify.filter(|_| !told);
+        }
         if ended {
             return Ok(process.wait()?.shell_code());
         }
     }
+}
+
+/// This program is the one to watch: it ends as the container does.
+fn pass_on(notify: &Notify<'_>) -> Result<bool, Failure> {
+    notify.pass_on(rustix::process::getpid().as_raw_nonzero().get())
 }
 
 fn forward(process: &Process, console: Option<&Console>, signals: &SignalFd) -> Result<(), Failure> {

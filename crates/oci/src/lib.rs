@@ -14,6 +14,7 @@ mod bundle;
 mod command;
 mod foreground;
 mod log;
+mod notify;
 mod output;
 
 use alloc::{
@@ -43,6 +44,11 @@ impl Context<'_> {
     /// A variable of the caller's environment.
     pub(crate) fn variable(&self, name: &str) -> Option<&str> {
         self.environment.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    /// The socket of whoever waits for the service to be ready (sd_notify(3)).
+    pub(crate) fn notify(&self) -> Option<&str> {
+        self.variable("NOTIFY_SOCKET").filter(|address| !address.is_empty())
     }
 
     pub(crate) fn runtime(&self) -> tare_runtime::Runtime {

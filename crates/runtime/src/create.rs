@@ -58,6 +58,8 @@ pub struct CreateOptions<'a> {
     pub no_pivot: bool,
     /// Keep the caller's session keyring.
     pub no_new_keyring: bool,
+    /// Make the directory of [`crate::Runtime::notify_directory`], which the configuration may have as a source.
+    pub notify: bool,
 }
 
 const OPERATION: &str = "unable to start container process";
@@ -170,6 +172,9 @@ fn create_all(
     made: &mut Made,
 ) -> Result<(Container, Process)> {
     let dir = made.dir.insert(StateDir::create(&runtime.options().root, options.id)?);
+    if options.notify {
+        dir.make_notify()?;
+    }
     let wanted = CgroupOptions {
         path: &plan.cgroups_path,
         id: options.id,

@@ -131,6 +131,11 @@ impl Runtime {
         dir.remove()
     }
 
+    /// Where the socket is by which a container's program says that it is ready; the caller makes the socket.
+    pub fn notify_directory(&self, id: &str) -> String {
+        alloc::format!("{}/{id}/{}", self.options.root, state::NOTIFY)
+    }
+
     /// Where this host has its cgroups; asked once.
     pub(crate) fn cgroup_mounts(&self) -> Result<&Mounts> {
         if let Some(mounts) = self.mounts.get() {

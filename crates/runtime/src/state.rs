@@ -26,6 +26,8 @@ use tare_types::{
 /// Present while the first process waits for `start`: its gate. A byte goes in, and the reports on the program come
 /// back out.
 pub(crate) const GATE_FIFO: &str = "exec.fifo";
+/// Directory of the socket by which the container's program says that it is ready.
+pub(crate) const NOTIFY: &str = "notify";
 const STATE_FILE: &str = "state.json";
 const SECCOMP_FILE: &str = "seccomp.bpf";
 /// The cgroups of a container that is being made: a link to nowhere whose text is [`StateDir::store_cgroups`]'s.
@@ -248,6 +250,12 @@ impl StateDir {
         decode_seccomp(&bytes).map(Some).ok_or_else(|| {
             Error::new(ErrorKind::DataLoss, "read the filter", self.path(SECCOMP_FILE), "it is torn")
         })
+    }
+
+    pub(crate) fn make_notify(&self) -> Result<()> {
+        fs::mkdirat(&self.dir, NOTIFY, Mode::from_raw_mode(0o755))
+            .on("mkdirat", || self.path(NOTIFY))
+            .during("make the directory of the notify socket")
     }
 
     pub(crate) fn make_fifo(&self, name: &str) -> Result<()> {

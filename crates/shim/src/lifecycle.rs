@@ -379,6 +379,7 @@ fn make_container(
         keep_fds: 0,
         no_pivot: options.no_pivot_root,
         no_new_keyring: options.no_new_keyring,
+        notify: false,
     })
 }
 

@@ -1,9 +1,10 @@
 //! Unix sockets that carry descriptors.
 
 use crate::{Context, Errno, Error, Result};
+use alloc::format;
 use core::mem::MaybeUninit;
 use rustix::{
-    fd::{AsFd, BorrowedFd, OwnedFd},
+    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     io::{IoSlice, IoSliceMut},
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -30,6 +31,38 @@ pub fn connect(path: &str) -> Result<OwnedFd> {
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .on("socket", || path)?;
     rustix::net::connect(&socket, &address).on("connect", || path)?;
+    Ok(socket)
+}
+
+fn datagram() -> Result<OwnedFd> {
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .on("socket", || "")
+}
+
+/// A datagram socket with a name in a directory of the host, however long the directory's path is.
+///
+/// # Errors
+/// socket(2)'s and bind(2)'s; EADDRINUSE when the name exists.
+pub fn bind_datagram(directory: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
+    let address = SocketAddrUnix::new(path.as_str()).on("bind", || name)?;
+    let socket = datagram()?;
+    rustix::net::bind(&socket, &address).on("bind", || name)?;
+    Ok(socket)
+}
+
+/// A datagram socket connected to one of the host: a path, or `@` and an abstract name.
+///
+/// # Errors
+/// socket(2)'s and connect(2)'s; ENAMETOOLONG for a path beyond 107 bytes.
+pub fn connect_datagram(address: &str) -> Result<OwnedFd> {
+    let to = match address.strip_prefix('@') {
+        Some(name) => SocketAddrUnix::new_abstract_name(name.as_bytes()),
+        None => SocketAddrUnix::new(address),
+    };
+    let to = to.on("connect", || address)?;
+    let socket = datagram()?;
+    rustix::net::connect(&socket, &to).on("connect", || address)?;
     Ok(socket)
 }
 

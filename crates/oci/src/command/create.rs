@@ -6,6 +6,7 @@ use crate::{
     arguments::{Arguments, Flags},
     bundle,
     foreground::{self, Console},
+    notify::{self, Notify},
 };
 use alloc::{format, string::String};
 use rustix::fd::{AsFd, OwnedFd};
@@ -58,7 +59,9 @@ fn run_detached(job: &Job<'_>) -> Outcome {
     if job.is_announced() {
         let (mut container, process) = job.create(io, Gate::Pipe)?;
         job.announce(&mut container, &process)?;
+        let notify = job.listen().inspect_err(|_| job.take_back(&mut container, &process))?;
         job.start(&mut container, &process)?;
+        notify.map_or(Ok(()), |notify| notify.wait(&container))?;
     } else {
         job.run(io)?;
     }
@@ -66,17 +69,18 @@ fn run_detached(job: &Job<'_>) -> Outcome {
 }
 
 fn run_foreground(job: &Job<'_>) -> Outcome {
+    let context = job.context;
     job.detached_io(false)?;
     // Before the child exists: no signal and no end of it is missed.
     let signals = foreground::block_signals()?;
     let terminal = job.spec.process.as_ref().is_some_and(|process| process.terminal);
-    let (mut container, process, console) = if terminal || job.is_announced() {
+    let (mut container, process, console, notify) = if terminal || job.is_announced() {
         job.start_accompanied(if terminal { Io::Console } else { Io::Inherit })?
     } else {
         let (container, process) = job.run(Io::Inherit)?;
-        (container, process, None)
+        (container, process, None, None)
     };
-    let code = foreground::accompany(&process, console, &signals)?;
+    let code = foreground::accompany(context, &process, (console, notify), &signals)?;
     if !job.arguments.has("keep") {
         container.delete_reaped()?;
     }
@@ -84,6 +88,9 @@ fn run_foreground(job: &Job<'_>) -> Outcome {
     core::mem::forget((container, process, signals));
     Ok(code)
 }
+
+/// A started container in the foreground.
+type Accompanied<'a> = (Container, Process, Option<Console>, Option<Notify<'a>>);
 
 /// What `create` and `run` have in common.
 struct Job<'a> {
@@ -94,6 +101,8 @@ struct Job<'a> {
     bundle: String,
     spec: Spec,
     keep_fds: u32,
+    /// Whom to tell when the program is ready.
+    notify: Option<&'a str>,
 }
 
 impl<'a> Job<'a> {
@@ -111,7 +120,11 @@ impl<'a> Job<'a> {
             process.env.push(format!("LISTEN_FDS={count}"));
             process.env.push("LISTEN_PID=1".into());
         }
-        Ok(Self { context, arguments, runtime: context.runtime(), id, bundle, spec, keep_fds })
+        let (runtime, notify) = (context.runtime(), context.notify());
+        if notify.is_some() {
+            notify::add(&mut spec, runtime.notify_directory(id));
+        }
+        Ok(Self { context, arguments, runtime, id, bundle, spec, keep_fds, notify })
     }
 
     fn options<'o>(&'o self, io: Io<'o>, gate: Gate) -> CreateOptions<'o> {
@@ -124,6 +137,7 @@ impl<'a> Job<'a> {
             keep_fds: self.keep_fds,
             no_pivot: self.arguments.has("no-pivot"),
             no_new_keyring: self.arguments.has("no-new-keyring"),
+            notify: self.notify.is_some(),
         }
     }
 
@@ -166,21 +180,28 @@ impl<'a> Job<'a> {
     }
 
     /// Creates, tells who is to know, and starts, with the terminal in hand.
-    fn start_accompanied(&self, io: Io<'_>) -> Result<(Container, Process, Option<Console>), Failure> {
+    fn start_accompanied(&self, io: Io<'_>) -> Result<Accompanied<'a>, Failure> {
         let (mut container, mut process) = self.create(io, Gate::Pipe)?;
         self.announce(&mut container, &process)?;
         let console = process.console.take().map(Console::attach).transpose()?;
+        let notify = self.listen().inspect_err(|_| self.take_back(&mut container, &process))?;
         if let Err(failure) = self.start(&mut container, &process) {
             // What a hook has said on the terminal is often the reason.
             console.iter().for_each(Console::drain);
             return Err(failure);
         }
-        Ok((container, process, console))
+        Ok((container, process, console, notify))
     }
 
     /// Whether somebody is to hear of the container before it starts.
     fn is_announced(&self) -> bool {
-        ["pid-file", "pidfd-socket"].iter().any(|flag| self.arguments.has(flag))
+        self.notify.is_some() || ["pid-file", "pidfd-socket"].iter().any(|flag| self.arguments.has(flag))
+    }
+
+    /// The socket by which the program says that it is ready; there before the program is.
+    fn listen(&self) -> Result<Option<Notify<'a>>, Failure> {
+        let listen = |host| Notify::listen(host, &self.runtime.notify_directory(self.id));
+        Ok(self.notify.map(listen).transpose()?.flatten())
     }
 
     /// Checks that terminal, socket and detaching fit together; connects to the console socket.

@@ -112,7 +112,7 @@ fn execute(context: &Context<'_>, arguments: &Arguments) -> Outcome {
     })?;
     let Some(signals) = signals else { return Ok(0) };
     let console = started.console.take().map(Console::attach).transpose()?;
-    foreground::accompany(&started, console, &signals)
+    foreground::accompany(context, &started, (console, None), &signals)
 }
 
 /// The process of `--process`, or the container's own changed by flags.

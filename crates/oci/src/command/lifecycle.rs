@@ -4,6 +4,7 @@ use super::{Failure, Outcome, id};
 use crate::{
     Context,
     arguments::{Arguments, Flags},
+    notify::Notify,
     output,
 };
 use alloc::{format, string::String};
@@ -30,7 +31,11 @@ fn load(context: &Context<'_>, name: &str, arguments: &Arguments) -> Result<Cont
 }
 
 pub(crate) fn start(context: &Context<'_>, arguments: &Arguments) -> Outcome {
-    load(context, "start", arguments)?.start()?;
+    let mut container = load(context, "start", arguments)?;
+    let listen = |host| Notify::listen(host, &context.runtime().notify_directory(container.id()));
+    let notify = context.notify().map(listen).transpose()?.flatten();
+    container.start()?;
+    notify.map_or(Ok(()), |notify| notify.wait(&container))?;
     Ok(0)
 }
 

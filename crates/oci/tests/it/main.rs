@@ -6,6 +6,7 @@ mod command;
 mod conduct;
 mod crash;
 mod delegated;
+mod notify;
 mod rootless;
 mod sealed;
 mod smoke;

@@ -77,6 +77,7 @@ impl Bundle {
             keep_fds: 0,
             no_pivot: false,
             no_new_keyring: false,
+            notify: false,
         })
     }
 
