@@ -69,14 +69,19 @@ pub(super) fn class(raw: &Raw) -> Result<Class, Fault> {
     })
 }
 
+fn signed_size(raw: &Raw) -> Result<i64, Fault> {
+    number(field(raw, 124, 12)).ok_or_else(|| Fault::new("its size is not a number"))
+}
+
 /// Size of what follows the header.
 pub(super) fn size(raw: &Raw) -> Result<u64, Fault> {
-    let size = number(field(raw, 124, 12)).ok_or_else(|| Fault::new("its size is not a number"))?;
-    u64::try_from(size).map_err(|_| Fault::new("its size is negative"))
+    u64::try_from(signed_size(raw)?).map_err(|_| Fault::new("its size is negative"))
 }
 
 /// Fills everything but kind, size and sparse pieces.
 pub(super) fn fill(raw: &Raw, entry: &mut Entry) -> Result<(), Fault> {
+    // Also where no size counts: a device with one that readers cannot agree on hides what comes behind it.
+    signed_size(raw)?;
     entry.path.clear();
     let magic = field(raw, 257, 8);
     let prefix: &[u8] = match magic {

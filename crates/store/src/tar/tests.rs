@@ -175,3 +175,18 @@ fn a_writer_holds_its_callers_to_the_size() {
     assert!(writer.data(b"cd").is_err());
     assert!(writer.finish().is_err());
 }
+
+#[test]
+fn a_device_whose_size_is_no_number_is_refused() {
+    let device = |size: &[u8; 12]| {
+        let entry = Entry { path: b"a".to_vec(), kind: EntryKind::Block, ..Entry::default() };
+        let mut bytes = write(&[(entry, Vec::new())]);
+        bytes[124..136].copy_from_slice(size);
+        bytes[148..156].fill(b' ');
+        let sum: u32 = bytes[..512].iter().map(|&byte| u32::from(byte)).sum();
+        bytes[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        parse(&bytes, 512)
+    };
+    assert_eq!(device(b"00000000017\0").unwrap().entries[0].0.size, 0, "as Go: a device has no data");
+    assert!(device(b"0x000000017\0").is_err());
+}
