@@ -1,10 +1,11 @@
 //! The door itself: the engine, and which handler does what.
 
-use crate::body::Handled;
+use crate::body::{self, Handled};
 use crate::convert::defaults::Defaults;
 use crate::error::ApiError;
 use crate::handlers::{
-    archive, attach, containers, exec, images, lifecycle, logs, networks, stats, system, transfer, volumes,
+    archive, attach, containers, exec, images, lifecycle, logs, networks, pull, stats, system, transfer,
+    volumes, websocket,
 };
 use crate::request::Request;
 use crate::routes::Route;
@@ -96,6 +97,11 @@ impl Docker {
             Route::Auth => system::auth(self, request).await,
             Route::BuildCachePrune => system::build_cache_prune(),
             Route::PluginInspect(name) => Err(ApiError::not_found(format!("plugin \"{name}\" not found"))),
+            Route::PluginList => body::ok(&[(); 0]),
+            Route::SwarmOnly => Err(system::not_a_manager()),
+            Route::SwarmLeave => Err(system::not_in_swarm()),
+            Route::DistributionInspect(name) => pull::inspect_remote(self, &request, &name).await,
+            Route::ContainerAttachSocket(id) => websocket::attach(self, request, &id).await,
             Route::ContainerList => containers::list(self, &request).await,
             Route::ContainerCreate => containers::create(self, request).await,
             Route::ContainerPrune => containers::prune(self, &request).await,

@@ -117,6 +117,11 @@ impl Connection {
         Self { reader, writer, early: parts.read_buf }
     }
 
+    /// Both halves, and what was read already.
+    pub(crate) fn into_parts(self) -> (OwnedReadHalf, OwnedWriteHalf, Bytes) {
+        (self.reader, self.writer, self.early)
+    }
+
     /// Says one thing and closes.
     pub(crate) async fn say(mut self, framing: Framing, text: String) -> std::io::Result<()> {
         let chunk = Chunk { stream: Stream::Stdout, bytes: text.into() };

@@ -66,6 +66,12 @@ pub(crate) enum Route {
     NetworkRemove(String),
     BuildCachePrune,
     PluginInspect(String),
+    PluginList,
+    DistributionInspect(String),
+    ContainerAttachSocket(String),
+    /// Of a manager of a swarm, which this is not.
+    SwarmOnly,
+    SwarmLeave,
     /// The interface has it; it is not done here.
     NotImplemented,
 }
@@ -86,7 +92,8 @@ pub(crate) fn resolve(method: &Method, path: &str) -> Option<Route> {
         "plugins" => plugins(method, rest),
         _ => system(method, path),
     }
-    .or_else(|| is_promised(method, path).then_some(Route::NotImplemented))
+    .or_else(|| is_one_of(SWARM, method, path).then_some(Route::SwarmOnly))
+    .or_else(|| is_one_of(PROMISED, method, path).then_some(Route::NotImplemented))
 }
 
 fn system(method: &Method, path: &str) -> Option<Route> {
@@ -99,6 +106,11 @@ fn system(method: &Method, path: &str) -> Option<Route> {
         ("POST", "auth") => Route::Auth,
         ("POST", "commit") => Route::Commit,
         ("POST", "build/prune") => Route::BuildCachePrune,
+        ("POST", "swarm/leave") => Route::SwarmLeave,
+        ("GET", path) => {
+            let name = path.strip_prefix("distribution/")?.strip_suffix("/json")?;
+            Route::DistributionInspect(name.to_owned())
+        }
         _ => return None,
     })
 }
@@ -112,6 +124,9 @@ fn containers(method: &Method, rest: &str) -> Option<Route> {
     }
     if method == Method::DELETE {
         return Some(Route::ContainerRemove(rest.to_owned()));
+    }
+    if let Some(name) = rest.strip_suffix("/attach/ws").filter(|_| method == Method::GET) {
+        return Some(Route::ContainerAttachSocket(name.to_owned()));
     }
     let (name, verb) = rest.rsplit_once('/')?;
     let name = name.to_owned();
@@ -206,6 +221,9 @@ fn networks(method: &Method, rest: &str) -> Option<Route> {
 
 /// There are no plugins, so every question for one has an answer: `docker inspect NAME` asks here too.
 fn plugins(method: &Method, rest: &str) -> Option<Route> {
+    if method == Method::GET && rest.is_empty() {
+        return Some(Route::PluginList);
+    }
     let name = rest.strip_suffix("/json").filter(|_| method == Method::GET)?;
     Some(Route::PluginInspect(name.to_owned()))
 }
@@ -216,14 +234,11 @@ const PROMISED: &[(&str, &str)] = &[
     ("POST", "build/cancel"),
     ("POST", "session"),
     ("POST", "grpc"),
-    ("GET", "containers/{}/attach/ws"),
     ("GET", "containers/{}/checkpoints"),
     ("POST", "containers/{}/checkpoints"),
     ("DELETE", "containers/{}/checkpoints/{}"),
     ("GET", "images/search"),
-    ("GET", "distribution/{}/json"),
     ("PUT", "volumes/{}"),
-    ("GET", "plugins"),
     ("GET", "plugins/privileges"),
     ("DELETE", "plugins/{}"),
     ("POST", "plugins/pull"),
@@ -233,11 +248,14 @@ const PROMISED: &[(&str, &str)] = &[
     ("POST", "plugins/{}/push"),
     ("POST", "plugins/{}/upgrade"),
     ("POST", "plugins/{}/set"),
-    ("GET", "swarm"),
-    ("GET", "swarm/unlockkey"),
     ("POST", "swarm/init"),
     ("POST", "swarm/join"),
-    ("POST", "swarm/leave"),
+];
+
+/// What only a manager of a swarm answers.
+const SWARM: &[(&str, &str)] = &[
+    ("GET", "swarm"),
+    ("GET", "swarm/unlockkey"),
     ("POST", "swarm/update"),
     ("POST", "swarm/unlock"),
     ("GET", "services"),
@@ -265,8 +283,8 @@ const PROMISED: &[(&str, &str)] = &[
     ("DELETE", "configs/{}"),
 ];
 
-fn is_promised(method: &Method, path: &str) -> bool {
-    PROMISED.iter().any(|(verb, pattern)| *verb == method.as_str() && fits(pattern, path))
+fn is_one_of(list: &[(&str, &str)], method: &Method, path: &str) -> bool {
+    list.iter().any(|(verb, pattern)| *verb == method.as_str() && fits(pattern, path))
 }
 
 /// `{}` takes one segment or, in a reference, several.
@@ -306,9 +324,14 @@ mod tests {
 
     #[test]
     fn what_is_promised_is_known() {
-        for path in ["/images/search", "/swarm", "/nodes/x", "/containers/x/attach/ws"] {
+        for path in ["/images/search", "/containers/x/checkpoints"] {
             assert_eq!(get(path), Some(Route::NotImplemented), "{path}");
         }
+        for path in ["/swarm", "/nodes/x", "/services/x/logs"] {
+            assert_eq!(get(path), Some(Route::SwarmOnly), "{path}");
+        }
+        assert_eq!(get("/containers/x/attach/ws"), Some(Route::ContainerAttachSocket("x".into())));
+        assert_eq!(get("/distribution/a/b:c/json"), Some(Route::DistributionInspect("a/b:c".into())));
         assert_eq!(resolve(&Method::POST, "/build"), Some(Route::NotImplemented));
         assert_eq!(resolve(&Method::POST, "/networks/x/connect"), Some(Route::NetworkConnect("x".into())));
     }

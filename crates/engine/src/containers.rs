@@ -7,7 +7,7 @@
 use crate::{
     Engine, Error, Result,
     images::Image,
-    lifecycle::{create, remove, start, stop},
+    lifecycle::{create, links, remove, start, stop},
     request::{CreateContainer, Resources, RestartPolicy},
     signal,
     state::{ContainerView, Status},
@@ -256,6 +256,17 @@ impl Containers {
         let (engine, entry) = (self.engine.clone(), self.engine.entry("rename", namespace, reference)?);
         let name = name.to_owned();
         self.engine.run("rename container", async move { update::rename(&engine, &entry, &name).await }).await
+    }
+
+    /// Removes the link of that alias from a container on the built-in bridge.
+    ///
+    /// # Errors
+    /// As [`Containers::resolve`]; `NotFound` with `what() == "link"`.
+    pub async fn unlink(&self, namespace: &Namespace, reference: &str, alias: &str) -> Result<()> {
+        let (engine, entry) = (self.engine.clone(), self.engine.entry("unlink", namespace, reference)?);
+        let alias = alias.to_owned();
+        let work = async move { links::remove(&engine, &entry, &alias).await };
+        self.engine.run("remove link", work).await
     }
 
     /// Registers a wait; see [`ExitWaiter`].

@@ -18,6 +18,7 @@ mod lookup;
 mod plan;
 mod pull;
 mod push;
+mod remote;
 mod remove;
 mod save;
 mod state;
@@ -26,6 +27,7 @@ mod unpack;
 pub use commit::{CommitRequest, ImportRequest};
 pub use load::Loaded;
 pub(crate) use load::remove_scratch;
+pub use remote::RemoteImage;
 
 pub(crate) use finish::sync_later;
 pub(crate) use gc::run_schedule;

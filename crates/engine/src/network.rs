@@ -31,6 +31,10 @@ pub struct Network {
     pub created_at: Timestamp,
     /// Subnets as CIDR with their gateways.
     pub subnets: Vec<(String, IpAddr)>,
+    /// The part of the first subnet that addresses are given from, as CIDR; empty for all of it.
+    pub range: String,
+    /// Addresses of the first subnet that no container gets, by the names of what has them.
+    pub reserved: BTreeMap<String, IpAddr>,
     /// Driver options.
     pub options: BTreeMap<String, String>,
     /// Labels.
@@ -157,8 +161,7 @@ impl Networks {
     /// Takes a container off a network.
     ///
     /// # Errors
-    /// `NotFound`; `PermissionDenied` when it is not on it; `Unimplemented` for the network that a running container
-    /// was started on.
+    /// `NotFound`; `PermissionDenied` when it is not on it.
     pub async fn disconnect(&self, namespace: &Namespace, container: &str, network: &str) -> Result<()> {
         let entry = self.engine.entry("disconnect", namespace, container)?;
         let network = self.get(network).await?;
@@ -210,6 +213,8 @@ fn shown(network: tare_net::Network) -> Network {
         driver: network.driver.as_str().to_owned(),
         created_at: network.created,
         subnets: subnets.into_iter().collect(),
+        range: network.range.map(|range| range.to_string()).unwrap_or_default(),
+        reserved: network.reserved.into_iter().map(|(name, address)| (name, IpAddr::V4(address))).collect(),
         options: network.options,
         internal: network.internal,
         built_in,

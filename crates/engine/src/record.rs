@@ -171,6 +171,9 @@ pub struct MountPoint {
     /// Propagation.
     #[serde(default)]
     pub propagation: String,
+    /// The part of the volume that is mounted, relative to `source`; empty for all of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subpath: String,
     /// Made for this container alone: `rm -v` and `--rm` remove it.
     #[serde(default)]
     pub anonymous: bool,

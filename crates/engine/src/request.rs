@@ -154,6 +154,9 @@ pub enum MountSource {
         labels: BTreeMap<String, String>,
         /// Do not fill a new volume from the image's directory.
         no_copy: bool,
+        /// A directory or file of the volume to mount in its stead, relative; empty for all of it.
+        #[serde(default)]
+        subpath: String,
     },
     /// Memory.
     Tmpfs {
@@ -322,6 +325,8 @@ pub enum NamespaceMode {
 pub struct NetworkRequest {
     /// Which network.
     pub mode: NetworkMode,
+    /// It has left the network it was made for, and all others: what it is connected to next takes that place.
+    pub left: bool,
     /// Further names on a user-defined network.
     pub aliases: Vec<String>,
     /// Wanted address.
@@ -344,6 +349,18 @@ pub struct NetworkRequest {
     pub exposed: Vec<(u16, Protocol)>,
     /// The networks it is on besides that of `mode`.
     pub others: Vec<NetworkAttachment>,
+    /// Containers that it knows by further names on the network of `mode`. On the built-in bridge they exist when it
+    /// is made and are named by their ids from then on.
+    pub links: Vec<Link>,
+}
+
+/// A further name for another container, within the container that has the link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Name or id.
+    pub container: String,
+    /// The further name.
+    pub alias: String,
 }
 
 /// A further network of a container.
@@ -358,6 +375,8 @@ pub struct NetworkAttachment {
     pub ipv4_address: Option<IpAddr>,
     /// Wanted MAC address, `02:42:…`.
     pub mac_address: Option<String>,
+    /// Containers that it knows by further names on it.
+    pub links: Vec<Link>,
 }
 
 /// Which network.

@@ -8,6 +8,7 @@ use crate::{
     ContainerRecord, Engine, Error, Result,
     entry::Entry,
     record::{MountKind, MountPoint},
+    volumes::subpath,
 };
 use rustix::{
     fs::{Mode, OFlags},
@@ -106,6 +107,7 @@ fn of_stopped(engine: &Engine, record: &ContainerRecord, access: Access) -> Resu
     let mut trees = Vec::new();
     for point in points.iter().filter(|point| point.kind != MountKind::Tmpfs) {
         let tree = match &point.device {
+            _ if !point.subpath.is_empty() => mount::clone_tree_of(subpath::open(point)?, true),
             None => mount::clone_tree(&point.source, true),
             Some(device) => device_tree(device),
         };

@@ -3,7 +3,10 @@
 use crate::{Error, Result, entry::Entry, key::Key};
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tare_types::{ContainerId, ErrorKind, Namespace};
 
@@ -11,6 +14,8 @@ use tare_types::{ContainerId, ErrorKind, Namespace};
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     index: RwLock<Index>,
+    /// Some container has, or had, links on the built-in bridge.
+    has_links: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -35,8 +40,16 @@ impl Roster {
         if index.entries.contains_key(&entry.key) {
             return false;
         }
+        if entry.record().engine.as_ref().is_some_and(|fields| !fields.network.links.is_empty()) {
+            self.has_links.store(true, Ordering::Relaxed);
+        }
         index.entries.insert(entry.key.clone(), entry);
         true
+    }
+
+    /// Whether any container may have links on the built-in bridge.
+    pub(crate) fn has_links(&self) -> bool {
+        self.has_links.load(Ordering::Relaxed)
     }
 
     /// Removes a container and its names.

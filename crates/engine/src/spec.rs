@@ -15,10 +15,12 @@ use crate::{
     entry::Entry,
     exec::ExecRequest,
     images::Image,
+    lifecycle::links,
     network::EndpointState,
     record::EngineFields,
     request::{CreateContainer, NamespaceMode, NetworkMode, ProcessRequest, Resources, Security},
     task::Task,
+    volumes::subpath,
 };
 pub(crate) use resources::limits;
 use std::{fs::File, os::fd::OwnedFd};
@@ -211,12 +213,12 @@ fn decode(record: &ContainerRecord) -> Result<Spec> {
     })
 }
 
-/// The spec of one run.
+/// The spec of one run, and descriptors that must be open until the container is made.
 pub(crate) fn for_run(
     engine: &Engine,
     record: &ContainerRecord,
     endpoint: &EndpointState,
-) -> Result<Vec<u8>> {
+) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
     let mut spec = decode(record)?;
     let fields = record.engine.as_ref().expect("invariant: a container of the engine has its fields");
     if let Some(process) = &mut spec.process {
@@ -226,6 +228,12 @@ pub(crate) fn for_run(
         process.user = account.user;
         if !process.env.iter().any(|entry| entry.starts_with("HOME=")) {
             process.env.push(format!("HOME={}", account.home));
+        }
+        for variable in links::environment(engine, &record.namespace, fields) {
+            let name = variable.split_inclusive('=').next().unwrap_or_default();
+            if !process.env.iter().any(|entry| entry.starts_with(name)) {
+                process.env.push(variable);
+            }
         }
         if fields.process.user.is_empty() && wanted.is_empty() {
             // Root without being asked for: nothing further.
@@ -247,7 +255,8 @@ pub(crate) fn for_run(
             }
         }
     }
-    Ok(encode(&spec)?.value)
+    let held = subpath::apply(&fields.mounts, &mut spec.mounts)?;
+    Ok((encode(&spec)?.value, held))
 }
 
 /// Whether other containers may join the IPC namespace of one.

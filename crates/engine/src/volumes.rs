@@ -6,6 +6,7 @@
 mod directory;
 mod populate;
 mod state;
+pub(crate) mod subpath;
 
 pub(crate) use populate::populate;
 pub(crate) use state::{Pins, VolumeState};

@@ -198,8 +198,12 @@ fn refused(refusal: Refusal, wished: Option<Ipv4Addr>, network: &Network) -> Err
         Refusal::Taken => {
             Error::new(ErrorKind::AlreadyExists, "take address", wished).with_hint("address already in use")
         }
-        Refusal::Outside => Error::new(ErrorKind::InvalidArgument, "take address", wished)
-            .with_hint(format!("it is no host address of network {}", network.name)),
+        Refusal::Outside => {
+            Error::new(ErrorKind::InvalidArgument, "take address", &wished).with_hint(format!(
+                "invalid endpoint settings: no configured subnet of network {} contains IP address {wished}",
+                network.name
+            ))
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! without it after the kernel has let go.
 
 use crate::{
-    AttachRequest, Connection, ContainerKey, Driver, Endpoint, Error, Network, Result,
+    AttachRequest, Connection, ContainerKey, Driver, Endpoint, Error, Network, Result, Sandbox,
     address::MacAddress,
     attach::{interface_name, take_address},
     bridge::Bridge,
@@ -69,7 +69,7 @@ fn reserve(
             mac: request.mac.unwrap_or_else(|| MacAddress::from_ip(ip)),
         };
         let connection = Connection { network: network.id.clone(), inside, endpoint };
-        change(&mut state, number, |more| more.push(connection.clone()))?;
+        change(&mut state, number, |sandbox| sandbox.more.push(connection.clone()))?;
         Ok((path, connection))
     });
     if fit.is_err() {
@@ -104,45 +104,86 @@ fn fit(
     Ok((number, path, inside, !way_out))
 }
 
-/// Changes the connections of a sandbox, in the journal first.
-fn change(state: &mut State, number: SandboxNumber, change: impl FnOnce(&mut Vec<Connection>)) -> Result<()> {
+/// Changes a sandbox, in the journal first.
+fn change(state: &mut State, number: SandboxNumber, change: impl FnOnce(&mut Sandbox)) -> Result<()> {
     let Some(mut record) = state.records.get(&number).cloned() else { return Ok(()) };
-    change(&mut record.sandbox.more);
+    change(&mut record.sandbox);
     state.journal.attach(number, &record)?;
     state.records.insert(number, record);
     Ok(())
 }
 
+/// Takes a container off a network, its first one included; what was published there is published no more. If that was
+/// its way out, the next network that leads anywhere becomes it.
 pub(crate) fn disconnect(shared: &Shared, container: &ContainerKey, network: &str) -> Result<()> {
     let network = shared.network(network)?;
+    let nowhere = shared.network("none")?;
     let not_on = || {
         Error::new(ErrorKind::NotFound, "disconnect container", container.to_string())
             .with_hint(format!("container is not connected to network {}", network.name))
     };
-    let endpoint = {
+    let (endpoint, withdrawn) = {
         let state = shared.state();
         let Some((_, sandbox)) = state.sandbox(container) else { return Err(not_on()) };
-        if sandbox.network == network.id {
-            let hint = "it was started on this network; stop it first";
-            return Err(Error::new(
-                ErrorKind::FailedPrecondition,
-                "disconnect container",
-                container.to_string(),
-            )
-            .with_hint(hint));
-        }
-        let connection = sandbox.more.iter().find(|more| more.network == network.id).ok_or_else(not_on)?;
-        connection.endpoint.clone()
+        let found = sandbox.endpoints().find(|(id, _)| *id == network.id).ok_or_else(not_on)?;
+        let is_first = sandbox.network == network.id;
+        (found.1.clone(), if is_first { sandbox.ports.clone() } else { Vec::new() })
     };
+    if !withdrawn.is_empty() {
+        shared.firewall().withdraw(endpoint.ip, &withdrawn);
+        shared.firewall().flush()?;
+    }
     doctor::remove_interface(&mut shared.route(), &endpoint.interface)?;
     let mut state = shared.state();
     // Released meanwhile: its address goes with it.
     let Some((number, _)) = state.sandbox(container) else { return Ok(()) };
-    change(&mut state, number, |more| more.retain(|more| more.network != network.id))?;
+    change(&mut state, number, |sandbox| {
+        sandbox.more.retain(|more| more.network != network.id);
+        if sandbox.network == network.id {
+            sandbox.network.clone_from(&nowhere.id);
+            sandbox.endpoint = None;
+            sandbox.ports.clear();
+        }
+    })?;
     state.give_back(&network.id, endpoint.ip);
     drop(state);
     shared.changed.notify_all();
-    Ok(())
+    match endpoint.gateway {
+        Some(_) => find_way_out(shared, container),
+        None => Ok(()),
+    }
+}
+
+/// Gives a container that lost its default route another one, through the first of its networks that has a gateway.
+fn find_way_out(shared: &Shared, container: &ContainerKey) -> Result<()> {
+    let mut found = None;
+    {
+        let mut state = shared.state();
+        let Some((number, sandbox)) = state.sandbox(container) else { return Ok(()) };
+        for more in &sandbox.more {
+            let network = state.definitions.find(&more.network)?;
+            if let Some(gateway) = network.gateway.filter(|_| !network.internal) {
+                found = sandbox
+                    .path
+                    .clone()
+                    .map(|path| (path, more.inside.clone(), more.network.clone(), gateway));
+                break;
+            }
+        }
+        let Some((_, _, network, gateway)) = &found else { return Ok(()) };
+        change(&mut state, number, |sandbox| {
+            let ours = sandbox.more.iter_mut().filter(|more| more.network == *network);
+            ours.for_each(|more| more.endpoint.gateway = Some(*gateway));
+        })?;
+    }
+    let Some((path, inside, _, gateway)) = found else { return Ok(()) };
+    let failed = |error: tare_sys::netlink::Error| Error::caused("route through", &inside, error);
+    let mut socket = socket_in(open(&path)?)?;
+    let link = route::link(&mut socket, Which::Name(&inside)).map_err(failed)?;
+    let index = link.ok_or_else(|| Error::new(ErrorKind::Aborted, "route through", &inside))?.index;
+    let mut batch = Batch::new();
+    route::add_default_route(&mut batch, index, IpAddr::V4(gateway));
+    socket.execute(&mut batch).map_err(failed)
 }
 
 fn open(path: &PathBuf) -> Result<OwnedFd> {

@@ -5,6 +5,7 @@ use crate::{
     definitions::{now, random_id},
     shared::Shared,
 };
+use std::net::Ipv4Addr;
 use tare_types::ErrorKind;
 
 /// Docker's option for the name of the bridge interface.
@@ -26,6 +27,8 @@ pub(crate) fn create(shared: &Shared, new: &NewNetwork) -> Result<Network> {
         interface: Some(interface.clone()),
         subnet: new.subnet,
         gateway: new.gateway,
+        range: new.range,
+        reserved: new.reserved.clone(),
         internal: new.internal,
         labels: new.labels.clone(),
         options: new.options.clone(),
@@ -66,13 +69,9 @@ fn check(new: &NewNetwork) -> Result<()> {
     let invalid = |hint: String| {
         Err(Error::new(ErrorKind::InvalidArgument, "define network", &new.name).with_hint(hint))
     };
-    let mut letters = new.name.bytes();
-    let first = letters.next().is_some_and(|b| b.is_ascii_alphanumeric());
-    if !first || !letters.all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)) {
-        return invalid(format!(
-            "{} includes invalid characters for a network name, only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
-            new.name
-        ));
+    // As docker: a name is for people, and no part of a path or an interface.
+    if new.name.trim().is_empty() {
+        return invalid(format!("invalid name: {:?} is empty", new.name));
     }
     if let Some(name) = new.options.get(BRIDGE_NAME).filter(|name| !name.is_empty())
         && (name.len() > MAX_INTERFACE || name.contains(['/', ' ', ':', '.']) || !name.is_ascii())
@@ -87,6 +86,20 @@ fn check(new: &NewNetwork) -> Result<()> {
             invalid(format!("no matching subnet for gateway {gateway}"))
         }
         (None, Some(gateway)) => invalid(format!("no matching subnet for gateway {gateway}")),
-        _ => Ok(()),
+        _ => check_parts(new).or_else(invalid),
+    }
+}
+
+/// The range and the reserved addresses lie in the subnet.
+fn check_parts(new: &NewNetwork) -> std::result::Result<(), String> {
+    let in_subnet = |address: Ipv4Addr| new.subnet.is_some_and(|subnet| subnet.contains(address));
+    if let Some(range) = new.range.filter(|range| {
+        !in_subnet(range.address()) || new.subnet.is_some_and(|subnet| range.prefix() < subnet.prefix())
+    }) {
+        return Err(format!("no matching subnet for range {range}"));
+    }
+    match new.reserved.values().find(|address| !in_subnet(**address)) {
+        Some(address) => Err(format!("no matching subnet for aux-address {address}")),
+        None => Ok(()),
     }
 }

@@ -37,6 +37,10 @@ pub struct NewNetwork {
     pub subnet: Option<Subnet>,
     /// A wished address of the bridge in the wished subnet; without one its first.
     pub gateway: Option<Ipv4Addr>,
+    /// The part of the wished subnet that addresses are given from; a container may still wish one outside of it.
+    pub range: Option<Subnet>,
+    /// Addresses of the wished subnet that no container gets, by the names of what has them.
+    pub reserved: BTreeMap<String, Ipv4Addr>,
     /// No way out of the network.
     pub internal: bool,
     /// What a person attached to it.
@@ -62,6 +66,12 @@ pub struct Network {
     pub subnet: Option<Subnet>,
     /// The address of the bridge, which containers use as their gateway.
     pub gateway: Option<Ipv4Addr>,
+    /// The part of the subnet that addresses are given from, where that is not all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<Subnet>,
+    /// Addresses that no container gets, by the names of what has them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reserved: BTreeMap<String, Ipv4Addr>,
     /// No way out of the network.
     #[serde(default)]
     pub internal: bool,

@@ -147,6 +147,8 @@ fn built_in(bridge_interface: &str) -> Result<Vec<Network>> {
             interface: interface.map(str::to_owned),
             subnet: None,
             gateway: None,
+            range: None,
+            reserved: BTreeMap::new(),
             internal: false,
             labels: BTreeMap::new(),
             options: BTreeMap::new(),

@@ -27,8 +27,10 @@ fn cut(pool: &Pool) -> impl Iterator<Item = Subnet> + use<> {
 #[derive(Debug)]
 pub(crate) struct Addresses {
     subnet: Subnet,
+    /// Where addresses are given from that nobody wished for.
+    range: Subnet,
     taken: BTreeSet<u32>,
-    /// No address below is free.
+    /// No address of the range below is free.
     lowest: u32,
 }
 
@@ -44,25 +46,32 @@ pub(crate) enum Refusal {
 }
 
 impl Addresses {
-    /// All of the subnet but its first and last address and the gateway.
-    pub(crate) fn new(subnet: Subnet, gateway: Ipv4Addr) -> Self {
-        let lowest = u32::from(subnet.address()) + 1;
-        Self { subnet, taken: BTreeSet::from([u32::from(gateway)]), lowest }
+    /// All of the subnet but its first and last address and those that something else has: the gateway first of all.
+    pub(crate) fn new(
+        subnet: Subnet,
+        range: Option<Subnet>,
+        used: impl IntoIterator<Item = Ipv4Addr>,
+    ) -> Self {
+        let range = range.unwrap_or(subnet);
+        let ends = [subnet.address(), subnet.broadcast()].map(u32::from);
+        let taken = used.into_iter().map(u32::from).chain(ends).collect();
+        Self { subnet, range, taken, lowest: u32::from(range.address()) }
     }
 
     /// Takes the wished address, or the lowest free one.
     pub(crate) fn take(&mut self, wished: Option<Ipv4Addr>) -> Result<Ipv4Addr, Refusal> {
-        let last = u32::from(self.subnet.broadcast());
+        let ends = [self.subnet.address(), self.subnet.broadcast()];
         if let Some(wished) = wished {
             let number = u32::from(wished);
-            let host = self.subnet.contains(wished) && wished != self.subnet.address() && number != last;
+            let host = self.subnet.contains(wished) && !ends.contains(&wished);
             return match (host, host && self.taken.insert(number)) {
                 (false, _) => Err(Refusal::Outside),
                 (true, false) => Err(Refusal::Taken),
                 (true, true) => Ok(wished),
             };
         }
-        let free = (self.lowest..last).find(|number| !self.taken.contains(number));
+        let last = u32::from(self.range.broadcast());
+        let free = (self.lowest..=last).find(|number| !self.taken.contains(number));
         let free = free.ok_or(Refusal::Exhausted)?;
         self.taken.insert(free);
         self.lowest = free + 1;
@@ -73,7 +82,8 @@ impl Addresses {
     pub(crate) fn give_back(&mut self, address: Ipv4Addr) {
         let number = u32::from(address);
         if self.taken.remove(&number) {
-            self.lowest = self.lowest.min(number);
+            // One outside of the range is given to nobody who did not wish for it.
+            self.lowest = self.lowest.min(number.max(u32::from(self.range.address())));
         }
     }
 }
@@ -108,7 +118,7 @@ mod tests {
     #[test]
     fn addresses_are_given_lowest_first_and_again_after_their_return() {
         let gateway = Ipv4Addr::new(10, 0, 0, 1);
-        let mut addresses = Addresses::new(subnet("10.0.0.0/29"), gateway);
+        let mut addresses = Addresses::new(subnet("10.0.0.0/29"), None, [gateway]);
         let given: Vec<_> = std::iter::from_fn(|| addresses.take(None).ok()).collect();
         assert_eq!(given, (2..=6).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect::<Vec<_>>());
         assert_eq!(addresses.take(None), Err(Refusal::Exhausted));
@@ -120,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_wished_address_must_be_a_free_host() {
-        let mut addresses = Addresses::new(subnet("10.0.0.0/29"), Ipv4Addr::new(10, 0, 0, 1));
+        let mut addresses = Addresses::new(subnet("10.0.0.0/29"), None, [Ipv4Addr::new(10, 0, 0, 1)]);
         let mut wish = |last| addresses.take(Some(Ipv4Addr::new(10, 0, 0, last)));
         assert_eq!(wish(5), Ok(Ipv4Addr::new(10, 0, 0, 5)));
         assert_eq!(wish(5), Err(Refusal::Taken));
@@ -128,5 +138,20 @@ mod tests {
         for outside in [0, 7, 8] {
             assert_eq!(wish(outside), Err(Refusal::Outside), "{outside}");
         }
+    }
+
+    #[test]
+    fn a_range_bounds_what_nobody_wished_for() {
+        let used = [1, 17].map(|last| Ipv4Addr::new(10, 0, 0, last));
+        let mut addresses = Addresses::new(subnet("10.0.0.0/24"), Some(subnet("10.0.0.16/30")), used);
+        let given: Vec<_> = std::iter::from_fn(|| addresses.take(None).ok()).collect();
+        assert_eq!(given, [16, 18, 19].map(|last| Ipv4Addr::new(10, 0, 0, last)));
+        let outside = Ipv4Addr::new(10, 0, 0, 5);
+        assert_eq!(addresses.take(Some(outside)), Ok(outside));
+        addresses.give_back(outside);
+        assert_eq!(addresses.take(None), Err(Refusal::Exhausted));
+        assert_eq!(addresses.take(Some(used[1])), Err(Refusal::Taken));
+        addresses.give_back(given[0]);
+        assert_eq!(addresses.take(None), Ok(given[0]));
     }
 }

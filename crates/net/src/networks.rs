@@ -167,10 +167,10 @@ impl Networks {
         connect::connect(&self.shared, &self.pool, request)
     }
 
-    /// Takes a container off a further network.
+    /// Takes a container off a network; its ports are published on the first one only, and go with it.
     ///
     /// # Errors
-    /// `NotFound` when it is not on it, `FailedPrecondition` for its first network.
+    /// `NotFound` when it is not on it.
     pub fn disconnect(&self, container: &ContainerKey, network: &str) -> Result<()> {
         connect::disconnect(&self.shared, container, network)
     }

@@ -188,7 +188,11 @@ impl Shared {
                 Network { subnet: Some(bridge.subnet), gateway: Some(bridge.gateway), ..network.clone() };
             state.definitions.update(defined)?;
             if subnet_changed || !state.addresses.contains_key(&network.id) {
-                let mut addresses = Addresses::new(bridge.subnet, bridge.gateway);
+                let mut addresses = Addresses::new(
+                    bridge.subnet,
+                    network.range,
+                    std::iter::once(bridge.gateway).chain(network.reserved.values().copied()),
+                );
                 for record in state.records.values() {
                     for (_, endpoint) in record.sandbox.endpoints().filter(|(id, _)| *id == network.id) {
                         // An address of an earlier subnet is none of this one.

@@ -27,6 +27,7 @@ mod platform;
 mod push;
 mod repository;
 mod retry;
+mod tags;
 mod tls;
 mod transport;
 

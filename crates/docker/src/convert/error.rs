@@ -141,6 +141,10 @@ pub(crate) fn container_start_error(error: Error) -> ApiError {
     match (error.kind(), error.what()) {
         // Before anything was made: the sentence stands alone, as in dockerd.
         (ErrorKind::NotFound, "container") => error.into(),
+        (kind, "endpoint") => ApiError::new(status(kind), format!("{NETWORK}: {}", error.detail())),
+        (ErrorKind::FailedPrecondition, "link") => {
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.detail())
+        }
         (ErrorKind::InvalidArgument, what) if !matches!(what, "task" | "port") => error.into(),
         (ErrorKind::FailedPrecondition, "container") if error.operation() == SHARED_IPC => {
             ApiError::conflict(error.detail())

@@ -35,24 +35,6 @@ pub(crate) fn to_message(event: &Event) -> Option<Message> {
     })
 }
 
-/// Names that the filters of events know.
-pub(crate) const FILTERS: &[&str] = &[
-    "config",
-    "container",
-    "daemon",
-    "event",
-    "image",
-    "label",
-    "network",
-    "node",
-    "plugin",
-    "scope",
-    "secret",
-    "service",
-    "type",
-    "volume",
-];
-
 /// Whether the filters let the event through.
 pub(crate) fn is_wanted(message: &Message, filters: &Filters) -> bool {
     let actor = &message.actor;

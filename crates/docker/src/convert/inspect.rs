@@ -16,6 +16,8 @@ pub(crate) struct Details {
     pub(crate) directory: PathBuf,
     /// Bytes of the writable layer and of the whole root file system, if they were asked for.
     pub(crate) sizes: Option<(i64, i64)>,
+    /// Its links on the built-in bridge, as `/container:/owner/alias`.
+    pub(crate) links: Option<Vec<String>>,
 }
 
 /// The whole document. A container that another door made has no Docker part: what the engine knows is shown.
@@ -64,6 +66,7 @@ pub(crate) fn to_inspect(view: &ContainerView, details: Details) -> Inspect {
             record.engine.as_ref().map(|fields| fields.hostname.clone()).unwrap_or_default();
     }
     inspect.host_config = extension.host_config;
+    inspect.host_config.links = details.links;
     inspect
 }
 

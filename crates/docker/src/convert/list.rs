@@ -8,6 +8,7 @@ use crate::units::human_duration;
 use crate::wire::StringMap;
 use crate::wire::container::{Summary, SummaryHostConfig, SummaryNetworks};
 use std::collections::BTreeMap;
+use tare_engine::request::NetworkMode;
 use tare_engine::state::{ContainerState, ContainerView, Status};
 use tare_types::Timestamp;
 
@@ -136,12 +137,22 @@ pub(crate) fn select(
         if !running && !all {
             continue;
         }
-        let row = to_summary(view, now);
+        let mut row = to_summary(view, now);
+        row.names.extend(link_names(views, view));
         if is_wanted(view, &row, selection)? {
             rows.push(row);
         }
     }
     Ok(rows)
+}
+
+/// The further names that links of others give a container: `/owner/alias`.
+fn link_names<'a>(views: &'a [ContainerView], view: &'a ContainerView) -> impl Iterator<Item = String> + 'a {
+    let fields = views.iter().filter_map(|other| other.record.engine.as_ref());
+    fields.filter(|fields| fields.network.mode == NetworkMode::Bridge).flat_map(|fields| {
+        let links = fields.network.links.iter().filter(|link| link.container == view.record.id.as_str());
+        links.map(|link| format!("/{}/{}", fields.name, link.alias))
+    })
 }
 
 fn check_filters(filters: &Filters) -> Result<(), ApiError> {

@@ -53,6 +53,7 @@ fn volume(name: Option<&str>, driver: &str) -> MountSource {
         driver_options: BTreeMap::new(),
         labels: BTreeMap::new(),
         no_copy: false,
+        subpath: String::new(),
     }
 }
 
@@ -80,8 +81,8 @@ fn parse_bind(text: &str, driver: &str) -> Result<MountRequest, ApiError> {
             MountSource::Bind { path: clean(path), create: true, non_recursive: false }
         }
         name => match volume(name, driver) {
-            MountSource::Volume { name, driver, driver_options, labels, .. } => {
-                MountSource::Volume { name, driver, driver_options, labels, no_copy: mode.no_copy }
+            MountSource::Volume { name, driver, driver_options, labels, subpath, .. } => {
+                MountSource::Volume { name, driver, driver_options, labels, no_copy: mode.no_copy, subpath }
             }
             other => other,
         },
@@ -179,8 +180,10 @@ fn bind_source(mount: &Mount, propagation: &mut Option<String>) -> Result<MountS
 
 fn volume_source(mount: &Mount) -> Result<MountSource, ApiError> {
     let options = mount.volume_options.clone().unwrap_or_default();
-    if !options.subpath.is_empty() {
-        return Err(ApiError::not_implemented("VolumeOptions.Subpath"));
+    if !is_local(&options.subpath) {
+        return Err(ApiError::bad_parameter(
+            "invalid mount config for type \"volume\": subpath must be a relative path within the volume",
+        ));
     }
     let name = Some(mount.source.clone()).filter(|name| !name.is_empty());
     if mount.read_only && name.is_none() {
@@ -195,7 +198,23 @@ fn volume_source(mount: &Mount) -> Result<MountSource, ApiError> {
         driver_options: driver.options.unwrap_or_default(),
         labels: options.labels.unwrap_or_default(),
         no_copy: options.no_copy,
+        subpath: options.subpath,
     })
+}
+
+/// Whether a path stays below where it begins (Go's `filepath.IsLocal`); empty means there.
+fn is_local(path: &str) -> bool {
+    let mut depth = 0i32;
+    let steps = path.split('/').map(|part| match part {
+        "" | "." => 0,
+        ".." => -1,
+        _ => 1,
+    });
+    !path.starts_with('/')
+        && steps.into_iter().all(|step| {
+            depth += step;
+            depth >= 0
+        })
 }
 
 fn tmpfs_source(mount: &Mount) -> Result<MountSource, String> {

@@ -3,6 +3,7 @@
 use crate::convert::new_network::to_attachment;
 use crate::convert::{ports, time_text};
 use crate::error::ApiError;
+use crate::wire::StringMap;
 use crate::wire::config::Config;
 use crate::wire::host_config::HostConfig;
 use crate::wire::network::{
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use tare_engine::network as domain;
 use tare_engine::network::EndpointState;
-use tare_engine::request::{NetworkAttachment, NetworkMode, NetworkRequest};
+use tare_engine::request::{Link, NetworkAttachment, NetworkMode, NetworkRequest};
 use tare_engine::state::ContainerView;
 
 /// Reads `HostConfig.NetworkMode`.
@@ -46,7 +47,12 @@ pub(crate) fn to_request(
         ));
     }
     let exposed = config.exposed_ports.iter().flatten();
+    let links = match mode {
+        NetworkMode::Named(_) => endpoint.links.clone(),
+        _ => host.links.clone(),
+    };
     Ok(NetworkRequest {
+        links: to_links(links.as_deref().unwrap_or_default())?,
         aliases: endpoint.aliases.unwrap_or_default(),
         ipv4_address: optional_ip(&ipam.ipv4_address, "invalid IPv4 address")?,
         mac_address: [endpoint.mac_address, config.mac_address.clone()]
@@ -66,6 +72,7 @@ pub(crate) fn to_request(
         exposed: exposed.map(|(port, _)| ports::parse_port(port)).collect::<Result<_, _>>()?,
         others,
         mode,
+        left: false,
     })
 }
 
@@ -102,7 +109,20 @@ fn check(config: &Config, host: &HostConfig, mode: &NetworkMode) -> Result<(), A
     let has = |list: &Option<Vec<String>>| list.iter().flatten().next().is_some();
     let refuse = |message: &str| Err(ApiError::bad_parameter(message));
     if has(&host.links) {
-        return Err(ApiError::not_implemented("HostConfig.Links (--link)"));
+        let undefined = "This would result in undefined behavior";
+        match mode {
+            NetworkMode::Host => {
+                return refuse(&format!(
+                    "conflicting options: host type networking can't be used with links. {undefined}"
+                ));
+            }
+            NetworkMode::Container(_) => {
+                return refuse(&format!(
+                    "conflicting options: container type network can't be used with links. {undefined}"
+                ));
+            }
+            NetworkMode::Bridge | NetworkMode::None | NetworkMode::Named(_) => {}
+        }
     }
     if host.uts_mode == "host" && !config.hostname.is_empty() {
         return refuse("conflicting options: hostname and the UTS mode");
@@ -133,6 +153,21 @@ fn check(config: &Config, host: &HostConfig, mode: &NetworkMode) -> Result<(), A
     Ok(())
 }
 
+/// `container[:alias]`, or the form in which `inspect` shows it: `/container:/owner/alias`.
+pub(crate) fn to_links(links: &[String]) -> Result<Vec<Link>, ApiError> {
+    let link = |text: &String| {
+        let mut parts = text.split(':');
+        let name = parts.next().unwrap_or_default().trim_start_matches('/');
+        let alias = parts.next().unwrap_or(name);
+        let alias = alias.rsplit('/').next().unwrap_or(alias);
+        if name.is_empty() || alias.is_empty() || parts.next().is_some() {
+            return Err(ApiError::bad_parameter(format!("bad format for links: {text}")));
+        }
+        Ok(Link { container: name.to_owned(), alias: alias.to_owned() })
+    };
+    links.iter().map(link).collect()
+}
+
 pub(crate) fn optional_ip(text: &str, what: &str) -> Result<Option<IpAddr>, ApiError> {
     if text.is_empty() { Ok(None) } else { parse_ip(text, what).map(Some) }
 }
@@ -153,6 +188,7 @@ pub(crate) fn from_endpoint(
         aliases: Some(request.aliases.clone()).filter(|aliases| !aliases.is_empty()),
         mac_address: request.mac_address.clone().unwrap_or_default(),
         driver_opts: asked.and_then(|asked| asked.driver_opts.clone()),
+        links: asked.and_then(|asked| asked.links.clone()),
         ..EndpointSettings::default()
     };
     if let Some(state) = state {
@@ -173,6 +209,9 @@ pub(crate) fn from_endpoint(
 pub(crate) fn network_name(view: &ContainerView, mode: &NetworkMode) -> Option<String> {
     match (mode, &view.endpoint) {
         (NetworkMode::Container(_), _) => None,
+        (NetworkMode::None, _) if view.record.engine.as_ref().is_some_and(|fields| fields.network.left) => {
+            None
+        }
         (_, Some(endpoint)) if !endpoint.network.is_empty() => Some(endpoint.network.clone()),
         (NetworkMode::Bridge, _) => Some("bridge".to_owned()),
         (NetworkMode::None, _) => Some("none".to_owned()),
@@ -228,7 +267,9 @@ fn from_other(state: Option<&EndpointState>, asked: &NetworkAttachment) -> Endpo
     let ipam = asked
         .ipv4_address
         .map(|address| EndpointIpam { ipv4_address: address.to_string(), ..EndpointIpam::default() });
-    EndpointSettings { ipam_config: ipam, ..from_endpoint(state, &request, None) }
+    let link = |link: &Link| format!("{}:{}", link.container, link.alias);
+    let links = Some(asked.links.iter().map(link).collect()).filter(|links: &Vec<_>| !links.is_empty());
+    EndpointSettings { ipam_config: ipam, links, ..from_endpoint(state, &request, None) }
 }
 
 /// A network as `network inspect` shows it, with the containers on it.
@@ -236,7 +277,11 @@ pub(crate) fn to_network(network: &domain::Network, containers: &[ContainerView]
     let pools = network.subnets.iter().map(|(subnet, gateway)| IpamPool {
         subnet: subnet.clone(),
         gateway: gateway.to_string(),
-        ..IpamPool::default()
+        ip_range: network.range.clone(),
+        auxiliary_addresses: Some(
+            network.reserved.iter().map(|(name, address)| (name.clone(), address.to_string())).collect(),
+        )
+        .filter(|map: &StringMap| !map.is_empty()),
     });
     let is_v6 = |subnet: &(String, IpAddr)| subnet.1.is_ipv6();
     Network {
@@ -247,7 +292,11 @@ pub(crate) fn to_network(network: &domain::Network, containers: &[ContainerView]
         driver: network.driver.clone(),
         enable_ipv4: true,
         enable_ipv6: network.subnets.iter().any(is_v6),
-        ipam: Ipam { driver: "default".to_owned(), options: None, config: Some(pools.collect()) },
+        ipam: Ipam {
+            driver: "default".to_owned(),
+            options: (!network.built_in).then(StringMap::new),
+            config: Some(pools.collect()),
+        },
         internal: network.internal,
         containers: containers.iter().filter_map(|view| to_resource(network, view)).collect(),
         options: Some(network.options.clone()),

@@ -1,8 +1,9 @@
 //! What `network create` and `network connect` ask for.
 
-use crate::convert::network::optional_ip;
+use crate::convert::network::{optional_ip, to_links};
 use crate::error::ApiError;
 use crate::wire::network::{CreateNetwork, EndpointSettings};
+use std::collections::BTreeMap;
 use tare_engine::network::NewNetwork;
 use tare_engine::request::NetworkAttachment;
 
@@ -50,22 +51,33 @@ pub(crate) fn to_new_network(wire: CreateNetwork) -> Result<NewNetwork, ApiError
     if pools.next().is_some() {
         return Err(ApiError::not_implemented("networks with several subnets"));
     }
-    if !pool.ip_range.is_empty() || pool.auxiliary_addresses.is_some_and(|map| !map.is_empty()) {
-        return Err(ApiError::not_implemented("IPAM ranges and auxiliary addresses"));
-    }
-    let invalid = |what: &str, text: &str| ApiError::bad_parameter(format!("invalid {what} {text}"));
+    let invalid = |what: &str, text: &str| {
+        let why = if what.contains("address") { "invalid address" } else { "invalid CIDR block notation" };
+        ApiError::bad_parameter(format!("invalid network config:\ninvalid {what} {text}: {why}"))
+    };
     let subnet = match pool.subnet.as_str() {
         "" => None,
         text => Some(text.parse().map_err(|_| invalid("subnet", text))?),
     };
     let gateway = match pool.gateway.as_str() {
         "" => None,
-        text => Some(text.parse().map_err(|_| invalid("gateway", text))?),
+        text => Some(text.parse().map_err(|_| invalid("gateway address", text))?),
     };
+    let range = match pool.ip_range.as_str() {
+        "" => None,
+        text => Some(text.parse().map_err(|_| invalid("ip-range", text))?),
+    };
+    let mut reserved = BTreeMap::new();
+    for (name, text) in pool.auxiliary_addresses.into_iter().flatten() {
+        let address = text.parse().map_err(|_| invalid("auxiliary address", &text))?;
+        reserved.insert(name, address);
+    }
     Ok(NewNetwork {
         name: wire.name,
         subnet,
         gateway,
+        range,
+        reserved,
         internal: wire.internal,
         labels: wire.labels.unwrap_or_default(),
         options: wire.options.unwrap_or_default(),
@@ -78,9 +90,7 @@ pub(crate) fn to_attachment(
     endpoint: EndpointSettings,
 ) -> Result<NetworkAttachment, ApiError> {
     let ipam = endpoint.ipam_config.unwrap_or_default();
-    if endpoint.links.is_some_and(|links| !links.is_empty()) {
-        return Err(ApiError::not_implemented("links (--link)"));
-    }
+    let links = to_links(endpoint.links.as_deref().unwrap_or_default())?;
     if !ipam.ipv6_address.is_empty() {
         return Err(ApiError::not_implemented("networks with IPv6"));
     }
@@ -89,5 +99,6 @@ pub(crate) fn to_attachment(
         aliases: endpoint.aliases.unwrap_or_default(),
         ipv4_address: optional_ip(&ipam.ipv4_address, "invalid IPv4 address")?,
         mac_address: Some(endpoint.mac_address).filter(|mac| !mac.is_empty()),
+        links,
     })
 }

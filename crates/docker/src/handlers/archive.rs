@@ -67,7 +67,25 @@ pub(crate) async fn feed(mut body: Incoming, sender: mpsc::Sender<std::io::Resul
             Err(error) => Err(std::io::Error::other(error)),
         };
         let last = chunk.is_err();
-        if sender.send(chunk).await.is_err() || last {
+        if last {
+            // Who reads may have ended already.
+            let _ = sender.send(chunk).await;
+            return;
+        }
+        if sender.send(chunk).await.is_err() {
+            return drain(body).await;
+        }
+    }
+}
+
+/// Reads a little more of a body that nobody wants: a client whose connection closes while it writes may never read
+/// why. As much as dockerd reads.
+async fn drain(mut body: Incoming) {
+    const LIMIT: usize = 256 << 10;
+    let mut read = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        read += frame.data_ref().map_or(0, Bytes::len);
+        if read > LIMIT {
             return;
         }
     }

@@ -18,7 +18,7 @@ pub(crate) async fn attach(door: &Docker, request: Request, name: &str) -> Handl
     }
 }
 
-async fn open(door: &Docker, request: &Request, name: &str) -> Result<Session, ApiError> {
+pub(crate) async fn open(door: &Docker, request: &Request, name: &str) -> Result<Session, ApiError> {
     let keys = parse_keys(request.query.get("detachKeys"))?;
     let containers = door.engine().containers();
     let view = containers.get(door.namespace(), name).await?;

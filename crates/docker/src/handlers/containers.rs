@@ -18,6 +18,7 @@ use http::StatusCode;
 use tare_engine::changes::ChangeKind;
 use tare_engine::containers::{RemoveOptions, UpdateContainer};
 use tare_engine::record::DOCKER_EXTENSION;
+use tare_engine::request::NetworkMode;
 use tare_engine::state::Status;
 use tare_types::ErrorKind;
 
@@ -99,7 +100,12 @@ pub(crate) async fn create(door: &Docker, mut request: Request) -> Handled {
         cpus: door.cpus(),
     };
     let (create, mut warnings) = to_request(wire, &image, &context)?;
-    let created = door.engine().containers().create_from(create, image).await?;
+    let created = door.engine().containers().create_from(create, image).await.map_err(|error| {
+        let is_other = error.kind() == ErrorKind::NotFound && error.what() != "image";
+        let answer = ApiError::from(error);
+        // 404 would make the docker command pull the image.
+        if is_other { ApiError::bad_parameter(answer.message()) } else { answer }
+    })?;
     warnings.extend(created.warnings);
     let response = CreateResponse { id: created.id.to_string(), warnings };
     body::json(StatusCode::CREATED, &response)
@@ -117,16 +123,38 @@ pub(crate) async fn inspect(door: &Docker, request: &Request, name: &str) -> Han
     let details = Details {
         execs: containers.execs(namespace, id),
         directory: containers.directory(namespace, id),
+        links: links(door, &view).await,
         sizes,
     };
     body::ok(&to_inspect(&view, details))
+}
+
+/// The links of a container on the built-in bridge, as `/container:/owner/alias`.
+async fn links(door: &Docker, view: &tare_engine::state::ContainerView) -> Option<Vec<String>> {
+    let fields = view.record.engine.as_ref().filter(|fields| fields.network.mode == NetworkMode::Bridge)?;
+    let mut shown = Vec::new();
+    for link in &fields.network.links {
+        // One that is gone leads nowhere.
+        let Ok(other) = door.engine().containers().get(door.namespace(), &link.container).await else {
+            continue;
+        };
+        let name = other.record.engine.as_ref().map_or("", |theirs| theirs.name.as_str());
+        shown.push(format!("/{name}:/{}/{}", fields.name, link.alias));
+    }
+    Some(shown).filter(|shown| !shown.is_empty())
 }
 
 /// `DELETE /containers/{name}`.
 pub(crate) async fn remove(door: &Docker, request: &Request, name: &str) -> Handled {
     let query = &request.query;
     if query.flag("link") {
-        return Err(ApiError::not_implemented("removal of links"));
+        let Some((parent, alias)) = name.trim_start_matches('/').split_once('/') else {
+            return Err(ApiError::bad_parameter(
+                "Conflict, cannot remove the default link name of the container",
+            ));
+        };
+        door.engine().containers().unlink(door.namespace(), parent, alias).await?;
+        return Ok(body::status(StatusCode::NO_CONTENT));
     }
     let containers = door.engine().containers();
     let view = containers.get(door.namespace(), name).await?;

@@ -35,11 +35,8 @@ pub(crate) async fn list(door: &Docker, request: &Request) -> Handled {
 }
 
 fn is_wanted(network: &Network, kind: &str, is_dangling: bool, filters: &Filters) -> bool {
-    let contains = |name: &str, text: &str| {
-        !filters.contains(name) || filters.values(name).any(|part| text.contains(part))
-    };
     let dangling = filters.contains("dangling").then(|| filters.flag_or("dangling", false).unwrap_or(false));
-    contains("name", &network.name)
+    filters.matches("name", &network.name)
         && filters.matches_prefix("id", &network.id)
         && filters.matches_exactly("driver", &network.driver)
         && filters.matches_exactly("scope", &network.scope)

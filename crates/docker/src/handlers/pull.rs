@@ -7,6 +7,7 @@ use crate::door::Docker;
 use crate::error::ApiError;
 use crate::handlers::images::repo_tag;
 use crate::request::Request;
+use crate::wire::image::DistributionInspect;
 use crate::wire::system::AuthConfig;
 use base64::Engine as _;
 use bytes::Bytes;
@@ -14,8 +15,8 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, stream};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tare_engine::images::{Credentials, Image, Progress, ProgressStep, PullRequest};
-use tare_types::{Digest, ErrorKind, Reference};
+use tare_engine::images::{Credentials, Image, Images, Progress, ProgressStep, PullRequest};
+use tare_types::{Digest, ErrorKind, Namespace, Platform, Reference};
 use tokio::sync::mpsc;
 
 /// Steps read ahead of the client.
@@ -59,9 +60,13 @@ pub(crate) async fn create(door: &Docker, request: Request) -> Handled {
     if image.is_empty() {
         return super::transfer::import(door, request).await;
     }
-    let reference = pull_reference(image.trim_end_matches(':'), request.query.get("tag"))?;
+    let (reference, all) = pull_reference(image.trim_end_matches(':'), request.query.get("tag"))?;
     let platform = parse_platform(request.query.get("platform"))?.filter(|_| request.version.at_least(32));
     let images = door.engine().images();
+    if all {
+        let pull = AllTags { images, namespace: door.namespace().clone(), reference, platform };
+        return pull.answer(credentials(&request)).await;
+    }
     let before = images.get(door.namespace(), &reference.to_string()).await.ok();
     let before_digest = before.as_ref().map(|image| image.target.digest.clone());
     let pull = PullRequest {
@@ -91,24 +96,23 @@ pub(crate) async fn create(door: &Docker, request: Request) -> Handled {
     answer(work.boxed(), steps, VecDeque::new(), first).await
 }
 
-/// Name and tag or digest of a pull. A name alone means every tag of it.
-fn pull_reference(image: &str, tag: &str) -> Result<Reference, ApiError> {
+/// Name and tag or digest of a pull, and whether it means every tag of the name: it has neither.
+fn pull_reference(image: &str, tag: &str) -> Result<(Reference, bool), ApiError> {
     let reference = repo_or_digest(image)?;
     if reference.path() == "library/scratch" {
         let forbidden = http::StatusCode::FORBIDDEN;
         return Err(ApiError::new(forbidden, "'scratch' is a reserved name"));
     }
     if let Ok(digest) = Digest::parse(tag) {
-        return Ok(reference.with_digest(digest));
+        return Ok((reference.with_digest(digest), false));
     }
     if !tag.is_empty() {
-        return reference.with_tag(tag).map_err(|_| ApiError::bad_parameter("invalid tag format"));
+        let tagged = reference.with_tag(tag).map_err(|_| ApiError::bad_parameter("invalid tag format"));
+        return Ok((tagged?, false));
     }
     let last = image.rsplit('/').next().unwrap_or(image);
-    if reference.digest().is_none() && !last.contains(':') {
-        return Err(ApiError::not_implemented("POST /images/create of all tags (pull -a)"));
-    }
-    Ok(reference)
+    let all = reference.digest().is_none() && !last.contains(':');
+    Ok((reference, all))
 }
 
 fn repo_or_digest(image: &str) -> Result<Reference, ApiError> {
@@ -136,6 +140,12 @@ fn pull_error(error: tare_engine::Error, reference: &Reference) -> ApiError {
     let name = reference.familiar_name();
     let object = reference.object();
     match error.kind() {
+        // The registry has the name, and not for that platform.
+        ErrorKind::NotFound
+            if error.detail().contains("platform") || error.detail().contains("manifest list") =>
+        {
+            ApiError::not_found(error.detail())
+        }
         ErrorKind::NotFound => {
             let separator = if reference.digest().is_some() { '@' } else { ':' };
             tracing::debug!(%error, "a registry has no such manifest");
@@ -155,25 +165,45 @@ fn pull_error(error: tare_engine::Error, reference: &Reference) -> ApiError {
 pub(crate) async fn push(door: &Docker, request: &Request, name: &str) -> Handled {
     let tag = request.query.get("tag");
     let reference = repo_tag(name, tag)?;
-    if tag.is_empty() && !name.rsplit('/').next().unwrap_or(name).contains(':') {
-        return Err(ApiError::not_implemented("POST /images/{name}/push of all tags (push -a)"));
-    }
+    let all = tag.is_empty() && !name.rsplit('/').next().unwrap_or(name).contains(':');
     let credentials = credentials(request);
     let images = door.engine().images();
     let namespace = door.namespace().clone();
+    let targets = match all {
+        true => all_tags(door, &reference).await?,
+        false => vec![reference.clone()],
+    };
     let (sender, steps) = mpsc::channel(AHEAD);
-    let target = reference.clone();
     let work = async move {
-        let pushed = images.push(&namespace, &target, credentials, Some(sender)).await;
-        let manifest = pushed.map_err(|error| push_error(error, &target))?;
-        let tag = target.tag().unwrap_or("latest").to_owned();
-        let digest = manifest.digest.to_string();
-        let status = Line::status(format!("{tag}: digest: {digest} size: {}", manifest.size));
-        let aux = Aux { tag, digest, size: manifest.size };
-        Ok(vec![status, Line { aux: Some(aux), ..Line::default() }])
+        let mut lines = Vec::new();
+        for target in targets {
+            let pushed = images.push(&namespace, &target, credentials.clone(), Some(sender.clone())).await;
+            let manifest = pushed.map_err(|error| push_error(error, &target))?;
+            let tag = target.tag().unwrap_or("latest").to_owned();
+            let digest = manifest.digest.to_string();
+            lines.push(Line::status(format!("{tag}: digest: {digest} size: {}", manifest.size)));
+            let aux = Aux { tag, digest, size: manifest.size };
+            lines.push(Line { aux: Some(aux), ..Line::default() });
+        }
+        Ok(lines)
     };
     let head = Line::status(format!("The push refers to repository [{}]", reference.name()));
     answer(work.boxed(), steps, VecDeque::from([head]), |step| to_line(step, true)).await
+}
+
+/// The names of a repository here, one for each tag.
+async fn all_tags(door: &Docker, repository: &Reference) -> Result<Vec<Reference>, ApiError> {
+    let name = repository.name();
+    let images = door.engine().images().list(door.namespace()).await?;
+    let names = images.into_iter().flat_map(|image| image.names);
+    let mut tags: Vec<Reference> =
+        names.filter(|known| known.name() == name && known.tag().is_some()).collect();
+    if tags.is_empty() {
+        let shown = repository.familiar_name();
+        return Err(ApiError::not_found(format!("An image does not exist locally with the tag: {shown}")));
+    }
+    tags.sort_by_key(ToString::to_string);
+    Ok(tags)
 }
 
 fn push_error(error: tare_engine::Error, reference: &Reference) -> ApiError {
@@ -190,14 +220,93 @@ fn push_error(error: tare_engine::Error, reference: &Reference) -> ApiError {
     }
 }
 
+/// A pull of every tag that a repository has.
+struct AllTags {
+    images: Images,
+    namespace: Namespace,
+    reference: Reference,
+    platform: Option<Platform>,
+}
+
+impl AllTags {
+    async fn answer(self, credentials: Option<Credentials>) -> Handled {
+        let tags = self.images.remote_tags(&self.reference, credentials.as_ref()).await;
+        let tags = tags.map_err(|error| pull_error(error, &self.reference))?;
+        let (sender, lines) = mpsc::channel(AHEAD);
+        let work = async move {
+            let mut fresh = false;
+            for tag in tags {
+                // A name that this grammar does not know cannot be asked for either.
+                let Ok(reference) = self.reference.with_tag(&tag) else { continue };
+                fresh |= self.one(reference, credentials.clone(), &sender).await?;
+            }
+            let shown = self.reference.familiar_name();
+            Ok(vec![Line::status(match fresh {
+                true => format!("Status: Downloaded newer image for {shown}"),
+                false => format!("Status: Image is up to date for {shown}"),
+            })])
+        };
+        answer(work.boxed(), lines, VecDeque::new(), |line: &Line| Some(line.clone())).await
+    }
+
+    /// Pulls one tag and tells of it; whether it was new.
+    async fn one(
+        &self,
+        reference: Reference,
+        credentials: Option<Credentials>,
+        lines: &mpsc::Sender<Line>,
+    ) -> Result<bool, ApiError> {
+        let name = reference.to_string();
+        let before = self.images.get(&self.namespace, &name).await.ok();
+        let before = before.map(|image| image.target.digest);
+        let pull = PullRequest {
+            namespace: self.namespace.clone(),
+            reference: reference.clone(),
+            platform: self.platform.clone(),
+            credentials,
+            snapshotter: None,
+        };
+        let (sender, mut steps) = mpsc::channel::<Progress>(AHEAD);
+        let telling = async {
+            let mut known = false;
+            while let Some(step) = steps.recv().await {
+                let line = match &step.step {
+                    _ if known => None,
+                    ProgressStep::Resolved(found) => {
+                        known = before.as_ref() == Some(found);
+                        Some(Line::of(reference.object(), format!("Pulling from {}", reference.path())))
+                    }
+                    _ => to_line(&step, false),
+                };
+                if let Some(line) = line {
+                    // A client that went away does not stop the pull.
+                    let _ = lines.send(line).await;
+                }
+            }
+        };
+        let (pulled, ()) = tokio::join!(self.images.pull(pull, Some(sender)), telling);
+        let image = pulled.map_err(|error| pull_error(error, &reference))?;
+        let _ = lines.send(Line::status(format!("Digest: {}", image.target.digest))).await;
+        Ok(before.as_ref() != Some(&image.target.digest))
+    }
+}
+
+/// `GET /distribution/{name}/json`: what a registry says of a name.
+pub(crate) async fn inspect_remote(door: &Docker, request: &Request, name: &str) -> Handled {
+    let reference = repo_or_digest(name)?;
+    let found = door.engine().images().inspect_remote(&reference, credentials(request).as_ref()).await;
+    let found = found.map_err(|error| pull_error(error, &reference))?;
+    body::ok(&DistributionInspect { descriptor: found.descriptor, platforms: found.platforms })
+}
+
 type Work = BoxFuture<'static, Result<Vec<Line>, ApiError>>;
 
 /// Runs the work while the client reads its steps. Until the first line an error is the answer itself.
-async fn answer(
+async fn answer<T: Send + 'static>(
     mut work: Work,
-    mut steps: mpsc::Receiver<Progress>,
+    mut steps: mpsc::Receiver<T>,
     mut lines: VecDeque<Line>,
-    to_line: impl Fn(&Progress) -> Option<Line> + Send + 'static,
+    to_line: impl Fn(&T) -> Option<Line> + Send + 'static,
 ) -> Handled {
     let mut ended = false;
     while lines.is_empty() && !ended {
@@ -215,14 +324,14 @@ async fn answer(
 }
 
 /// What is left of a pull or push.
-struct Stream<F> {
+struct Stream<F, T> {
     work: Option<Work>,
-    steps: mpsc::Receiver<Progress>,
+    steps: mpsc::Receiver<T>,
     lines: VecDeque<Line>,
     to_line: F,
 }
 
-impl<F: Fn(&Progress) -> Option<Line> + Send + 'static> Stream<F> {
+impl<T: Send + 'static, F: Fn(&T) -> Option<Line> + Send + 'static> Stream<F, T> {
     async fn next(mut self) -> Option<(std::io::Result<Bytes>, Self)> {
         loop {
             if let Some(line) = self.lines.pop_front() {
@@ -257,12 +366,14 @@ mod tests {
 
     #[test]
     fn references_of_pulls_are_read() {
-        let read = |image: &str, tag: &str| pull_reference(image, tag).map(|reference| reference.to_string());
+        let read =
+            |image: &str, tag: &str| pull_reference(image, tag).map(|(reference, _)| reference.to_string());
         assert_eq!(read("busybox", "1.36").unwrap(), "docker.io/library/busybox:1.36");
         assert_eq!(read("127.0.0.1:5000/a:b", "").unwrap(), "127.0.0.1:5000/a:b");
         let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(read("a/b", digest).unwrap(), format!("docker.io/a/b@{digest}"));
-        assert_eq!(pull_reference("127.0.0.1:5000/a", "").unwrap_err().status().as_u16(), 501);
+        assert!(pull_reference("127.0.0.1:5000/a", "").unwrap().1);
+        assert!(!pull_reference("127.0.0.1:5000/a", "latest").unwrap().1);
         assert_eq!(pull_reference("scratch", "latest").unwrap_err().status().as_u16(), 403);
         assert_eq!(
             pull_reference("Busybox", "x").unwrap_err().message(),

@@ -1,7 +1,7 @@
 //! The daemon itself: ping, version, information, events, disk usage, login.
 
 use crate::body::{self, Handled};
-use crate::convert::event::{FILTERS, is_wanted, to_message};
+use crate::convert::event::{is_wanted, to_message};
 use crate::convert::{image, list, volume};
 use crate::door::Docker;
 use crate::error::ApiError;
@@ -313,7 +313,8 @@ pub(crate) fn events(door: &Docker, request: &Request) -> Handled {
             query.get("until")
         )));
     }
-    let filters = Filters::parse(query.get("filters"))?.accept(FILTERS)?;
+    // Names that it does not know select nothing away, as in dockerd.
+    let filters = Filters::parse(query.get("filters"))?;
     let (past, present) = door.engine().events().subscribe();
     // Without a bound nobody asks for the past.
     let past = if since.is_some() || until.is_some() { past } else { Vec::new() };
@@ -399,4 +400,18 @@ impl Watch {
             }
         }
     }
+}
+
+/// The answer to what only the manager of a swarm knows.
+pub(crate) fn not_a_manager() -> ApiError {
+    let unavailable = http::StatusCode::SERVICE_UNAVAILABLE;
+    ApiError::new(
+        unavailable,
+        "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.",
+    )
+}
+
+/// The answer to a node that would leave a swarm.
+pub(crate) fn not_in_swarm() -> ApiError {
+    ApiError::new(http::StatusCode::SERVICE_UNAVAILABLE, "This node is not part of a swarm")
 }

@@ -84,3 +84,11 @@ wire! {
         space_reclaimed: u64,
     }
 }
+
+/// Answer of `GET /distribution/{name}/json`. Its members are documents of OCI.
+#[derive(Debug, serde::Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct DistributionInspect {
+    pub(crate) descriptor: tare_types::Descriptor,
+    pub(crate) platforms: Vec<tare_types::Platform>,
+}

@@ -132,6 +132,8 @@ wire! {
         ip_range: String,
         #[serde(skip_serializing_if = "super::is_zero")]
         gateway: String,
+        #[serde(skip_serializing_if = "super::is_empty_map")]
+        auxiliary_addresses: Option<StringMap>,
     }
 
     /// A container on a network.

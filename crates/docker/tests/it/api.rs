@@ -40,8 +40,8 @@ async fn what_is_missing_names_itself() {
     for (method, path) in [
         ("GET", "/v1.41/images/search?term=x"),
         ("POST", "/build"),
-        ("GET", "/swarm"),
-        ("GET", "/containers/x/attach/ws"),
+        ("POST", "/swarm/init"),
+        ("GET", "/containers/x/checkpoints"),
     ] {
         let answer = door.call(method, path).await;
         let bare = path.trim_start_matches("/v1.41").split('?').next().unwrap();

@@ -14,6 +14,7 @@ mod fixture;
 mod foreign;
 mod health;
 mod http;
+mod links;
 mod objects;
 mod streams;
 mod transfer;

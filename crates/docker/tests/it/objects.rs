@@ -146,3 +146,47 @@ async fn usage_is_told_once_or_as_it_changes() {
     assert_eq!(top["Processes"].as_array().unwrap().len(), 1);
     door.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_is_asked_for_a_name_and_for_all_tags() {
+    let Some(door) = Door::with_image().await else { return };
+    let found = door.get(&format!("/distribution/{}/json", door.image)).await;
+    assert_eq!(found.status, 200, "{}", String::from_utf8_lossy(&found.body));
+    let found = found.json();
+    assert!(found["Descriptor"]["digest"].as_str().unwrap().starts_with("sha256:"), "{found}");
+    assert_eq!(found["Platforms"][0]["os"], "linux");
+
+    let repository = door.image.strip_suffix(":latest").unwrap();
+    // Three names: the registry gives two at a time.
+    for tag in ["1", "2"] {
+        door.post(&format!("/images/{}/tag?repo={repository}&tag={tag}", door.image), None).await;
+    }
+    let pushed = door.post(&format!("/images/{repository}/push"), None).await;
+    let text = String::from_utf8(pushed.body).unwrap();
+    for tag in ["1", "2", "latest"] {
+        assert!(text.contains(&format!("{tag}: digest: sha256:")), "{text}");
+    }
+    for tag in ["1", "2"] {
+        door.call("DELETE", &format!("/images/{repository}:{tag}")).await;
+    }
+    let pulled = door.post(&format!("/images/create?fromImage={repository}"), None).await;
+    let text = String::from_utf8(pulled.body).unwrap();
+    assert_eq!(pulled.status, 200, "{text}");
+    assert!(text.contains("Pulling from busybox"), "{text}");
+    assert!(text.contains(&format!("Status: Downloaded newer image for {repository}")), "{text}");
+    let list = door.get("/images/json").await.json();
+    assert_eq!(list[0]["RepoTags"].as_array().map(Vec::len), Some(3), "{list}");
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_swarm_does_is_refused_in_its_words() {
+    let door = Door::open().await;
+    let nodes = door.get("/nodes").await;
+    assert_eq!(nodes.status, 503);
+    assert!(nodes.message().starts_with("This node is not a swarm manager."), "{}", nodes.message());
+    assert_eq!(door.post("/swarm/leave?force=1", None).await.status, 503);
+    assert_eq!(door.post("/swarm/init", Some("{}")).await.status, 501);
+    assert_eq!(door.get("/plugins").await.json(), serde_json::json!([]));
+    door.close().await;
+}

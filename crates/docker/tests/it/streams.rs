@@ -152,3 +152,35 @@ async fn logs_are_followed_to_the_end() {
     assert_eq!((text, time.len()), ("two\n", "2026-01-02T03:04:05.000000006Z".len()));
     door.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_carries_input_and_output() {
+    let Some(door) = Door::with_image().await else { return };
+    door.run("echo", &["sh", "-c", "cat; echo end"], r#","OpenStdin":true,"StdinOnce":true"#).await;
+    let mut stream = tokio::net::UnixStream::connect(&door.socket).await.unwrap();
+    let head = "GET /containers/echo/attach/ws?stream=1&stdin=1&stdout=1 HTTP/1.1\r\nHost: docker\r\n\
+                Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    assert!(answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{answer}");
+    // A masked text frame with the mask 0, and a ping.
+    stream.write_all(b"\x81\x83\0\0\0\0hi\n\x89\x81\0\0\0\0?").await.unwrap();
+    let frame = async |stream: &mut tokio::net::UnixStream| {
+        let (kind, length) = (stream.read_u8().await.unwrap(), stream.read_u8().await.unwrap());
+        let mut payload = vec![0; length.into()];
+        stream.read_exact(&mut payload).await.unwrap();
+        (kind, payload)
+    };
+    let mut seen = vec![frame(&mut stream).await, frame(&mut stream).await];
+    seen.sort();
+    assert_eq!(seen, [(0x82, b"hi\n".to_vec()), (0x8a, b"?".to_vec())]);
+    stream.write_all(b"\x88\x80\0\0\0\0").await.unwrap();
+    assert_eq!(door.wait("echo").await, 0, "the end of the client ends the input");
+    door.close().await;
+}

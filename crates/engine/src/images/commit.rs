@@ -147,12 +147,16 @@ impl Images {
         let (images, owned) = (self.clone(), namespace.clone());
         let work = async move {
             let (engine, tenant) = (images.engine.clone(), owned.clone());
+            let name = request.name.as_ref().map(Reference::familiar);
             let id = blocking("import image", move || import(&engine, &tenant, request, archive)).await?;
             // Unpacked now: a hostile or broken archive is the importer's error, not the first container's.
             let image = images.get(&owned, id.as_str()).await?;
             if let Err(error) = images.ensure_unpacked(&owned, &image, None).await {
                 images.remove(&owned, id.as_str(), true).await.map(drop).unwrap_or_default();
                 return Err(Error::new(ErrorKind::InvalidArgument, "import", "image", "", error.to_string()));
+            }
+            if let Some(name) = name {
+                images.tell_as(&owned, "tag", &id, &name);
             }
             images.tell(&owned, "import", &id);
             Ok(id)

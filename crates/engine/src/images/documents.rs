@@ -7,7 +7,7 @@ use tare_store::Labels;
 use tare_types::image::media;
 
 /// The largest config that is read, in bytes.
-const CONFIG_LIMIT: u64 = 8 << 20;
+pub(super) const CONFIG_LIMIT: u64 = 8 << 20;
 /// The largest document that is read back from the store.
 pub(super) const DOCUMENT_LIMIT: u64 = 4 << 20;
 /// How deep an index may hold indexes.

@@ -72,7 +72,10 @@ pub(crate) fn attach(engine: &Engine, entry: &Entry, fields: &EngineFields) -> R
         ErrorKind::NotFound if networks.inspect(network).is_err() => {
             Error::not_found("attach", "network", network)
         }
-        _ => failed("attach", entry, error),
+        kind => {
+            let detail = error.hint().map_or_else(|| error.to_string(), str::to_owned);
+            Error::new(kind, "attach", "endpoint", entry.key.id.as_str(), detail).with_source(error)
+        }
     })?;
     let name = networks.inspect(&sandbox.network).map_or_else(|_| network.to_owned(), |network| network.name);
     let mut state = EndpointState { aliases: fields.network.aliases.clone(), ..state(name, sandbox) };

@@ -7,7 +7,7 @@ use crate::{
     events::Body,
     images::Image,
     key::Key,
-    lifecycle::remove,
+    lifecycle::{links, remove},
     naming,
     record::{Desired, EngineFields, MountPoint, RuntimeRef},
     request::{CreateContainer, NetworkMode, RestartPolicy},
@@ -26,8 +26,9 @@ const STOP_TIMEOUT: i64 = 10;
 const SHM_SIZE: u64 = 64 << 20;
 
 /// Makes a container of an image.
-pub(crate) async fn create(engine: &Engine, request: CreateContainer, image: Image) -> Result<Created> {
+pub(crate) async fn create(engine: &Engine, mut request: CreateContainer, image: Image) -> Result<Created> {
     check(&request)?;
+    links::resolve(engine, &mut request)?;
     // Fetched only, by a client of the content service: its snapshots are made now.
     engine.images().ensure_unpacked(&request.namespace, &image, None).await?;
     let id = naming::random_container_id()?;

@@ -9,7 +9,7 @@ use crate::{
     lifecycle::{connect, names, stop},
     network::{EndpointState, Network},
     record::EngineFields,
-    request::{NetworkAttachment, NetworkMode},
+    request::{NetworkAttachment, NetworkMode, NetworkRequest},
     stores::blocking,
 };
 use std::sync::Arc;
@@ -45,11 +45,11 @@ pub(crate) async fn connect(
             let detail = "container sharing network namespace with another container or host cannot be connected to any other network";
             return Err(refused("connect", network, detail));
         }
-        NetworkMode::None => {
+        NetworkMode::None if !fields.network.left => {
             let detail = "container cannot be connected to multiple networks with one of the networks in private (none) mode";
             return Err(refused("connect", network, detail));
         }
-        NetworkMode::Bridge | NetworkMode::Named(_) => {}
+        NetworkMode::Bridge | NetworkMode::Named(_) | NetworkMode::None => {}
     }
     let known = is_mode(&fields.network.mode, network)
         || fields.network.others.iter().any(|other| other.network == network.name);
@@ -63,9 +63,16 @@ pub(crate) async fn connect(
         let made =
             blocking("connect to network", move || connect::attach_more(&on, &of, &name, &more)).await?;
         connect::tell_of(engine, entry, &made, "connect");
-        show(engine, entry, |endpoint| endpoint.others.push(made)).await?;
+        show(engine, entry, |endpoint| match endpoint.endpoint_id.as_str() {
+            "" => *endpoint = EndpointState { netns: std::mem::take(&mut endpoint.netns), ..made },
+            _ => endpoint.others.push(made),
+        })
+        .await?;
     }
-    fields.network.others.push(wanted);
+    match fields.network.left {
+        true => join_first(&mut fields.network, wanted),
+        false => fields.network.others.push(wanted),
+    }
     save(engine, entry, record).await
 }
 
@@ -74,23 +81,13 @@ pub(crate) async fn disconnect(engine: &Engine, entry: &Arc<Entry>, network: &Ne
     let mut record = (*entry.record()).clone();
     let fields = record.engine.as_mut().ok_or_else(|| stop::foreign("disconnect", entry))?;
     let running = entry.running_task().is_some();
-    if is_mode(&fields.network.mode, network) {
-        if running {
-            let detail = "leaving the network that a running container was started on is not implemented";
-            return Err(Error::new(
-                ErrorKind::Unimplemented,
-                "disconnect from",
-                "network",
-                network.name.as_str(),
-                detail,
-            ));
-        }
-        leave_first(fields);
-        return save(engine, entry, record).await;
-    }
+    let is_first = is_mode(&fields.network.mode, network);
     let before = fields.network.others.len();
-    fields.network.others.retain(|other| other.network != network.name);
-    if fields.network.others.len() == before {
+    match is_first {
+        true => leave_first(fields),
+        false => fields.network.others.retain(|other| other.network != network.name),
+    }
+    if !is_first && fields.network.others.len() == before {
         let detail =
             format!("container {} is not connected to network {}", entry.key.id.as_str(), network.name);
         return Err(refused("disconnect", network, detail));
@@ -104,12 +101,11 @@ pub(crate) async fn disconnect(engine: &Engine, entry: &Arc<Entry>, network: &Ne
             })
         });
         done.await?;
-        let gone = left.iter().flat_map(|left| &left.others).find(|other| other.network_id == network.id);
-        if let Some(gone) = gone {
+        let all = left.iter().flat_map(|left| std::iter::once(left).chain(&left.others));
+        if let Some(gone) = all.into_iter().find(|one| one.network_id == network.id) {
             connect::tell_of(engine, entry, gone, "disconnect");
         }
-        show(engine, entry, |endpoint| endpoint.others.retain(|other| other.network_id != network.id))
-            .await?;
+        show(engine, entry, |endpoint| take_off(endpoint, network)).await?;
         if let Some(left) = left {
             refresh(engine, left).await?;
         }
@@ -117,15 +113,39 @@ pub(crate) async fn disconnect(engine: &Engine, entry: &Arc<Entry>, network: &Ne
     save(engine, entry, record).await
 }
 
-/// A container that does not run leaves its first network: the next one takes its place.
+/// The endpoints of a running container without the one on a network: the next one takes the place of the first.
+fn take_off(endpoint: &mut EndpointState, network: &Network) {
+    endpoint.others.retain(|other| other.network_id != network.id);
+    if endpoint.network_id != network.id {
+        return;
+    }
+    let netns = std::mem::take(&mut endpoint.netns);
+    let mut others = std::mem::take(&mut endpoint.others);
+    let first = if others.is_empty() {
+        EndpointState { network: "none".to_owned(), ..EndpointState::default() }
+    } else {
+        others.remove(0)
+    };
+    *endpoint = EndpointState { netns, others, ..first };
+}
+
+/// A container leaves its first network: the next one takes its place.
 fn leave_first(fields: &mut EngineFields) {
     let request = &mut fields.network;
     (request.aliases, request.ipv4_address, request.mac_address) = (Vec::new(), None, None);
+    request.links.clear();
     if request.others.is_empty() {
         request.mode = NetworkMode::None;
+        request.left = true;
         return;
     }
     let next = request.others.remove(0);
+    join_first(request, next);
+}
+
+/// Has a network take the place of the first one.
+fn join_first(request: &mut NetworkRequest, next: NetworkAttachment) {
+    request.left = false;
     request.mode = match next.network.as_str() {
         "bridge" => NetworkMode::Bridge,
         _ => NetworkMode::Named(next.network),
@@ -133,6 +153,7 @@ fn leave_first(fields: &mut EngineFields) {
     request.aliases = next.aliases;
     request.ipv4_address = next.ipv4_address;
     request.mac_address = next.mac_address;
+    request.links = next.links;
 }
 
 /// Shows a change of a running container's endpoint, notes it for a daemon that comes back, and tells the neighbours.
@@ -158,7 +179,11 @@ async fn refresh(engine: &Engine, endpoint: EndpointState) -> Result<()> {
     .await
 }
 
-async fn save(engine: &Engine, entry: &Arc<Entry>, mut record: crate::ContainerRecord) -> Result<()> {
+pub(crate) async fn save(
+    engine: &Engine,
+    entry: &Arc<Entry>,
+    mut record: crate::ContainerRecord,
+) -> Result<()> {
     record.updated_at = clock::now();
     let record = Arc::new(record);
     engine.stores().save(record.clone()).await?;

@@ -4,7 +4,14 @@
 //! has no names, as docker has it. A file is written anew whenever somebody comes or goes; what a container itself wrote
 //! there goes with it.
 
-use crate::{Engine, entry::Entry, lifecycle::files, network::EndpointState, record::EngineFields};
+use crate::{
+    Engine,
+    entry::Entry,
+    lifecycle::{files, links},
+    network::EndpointState,
+    record::EngineFields,
+    request::Link,
+};
 use std::{
     collections::BTreeSet,
     net::IpAddr,
@@ -32,16 +39,24 @@ fn networks_of(engine: &Engine, endpoint: &EndpointState) -> BTreeSet<String> {
     named.map(|one| one.network_id.clone()).collect()
 }
 
-/// Whether somebody else has to hear of an endpoint.
-pub(crate) fn matter(endpoint: &EndpointState) -> bool {
-    std::iter::once(endpoint).chain(&endpoint.others).any(|one| has_names(&one.network))
+/// Whether somebody else has to hear of an endpoint: a neighbour, or one that is linked to it.
+pub(crate) fn matter(engine: &Engine, endpoint: &EndpointState) -> bool {
+    has_linked(engine) || std::iter::once(endpoint).chain(&endpoint.others).any(|one| has_names(&one.network))
+}
+
+/// Whether a container that runs is linked to another on the built-in bridge.
+fn has_linked(engine: &Engine) -> bool {
+    engine.inner().roster.has_links()
 }
 
 /// Lines for the neighbours of a container on its networks, by address.
 pub(crate) fn neighbours(engine: &Engine, entry: &Entry, endpoint: &EndpointState) -> Vec<HostEntry> {
     let networks = networks_of(engine, endpoint);
+    let own = entry.record();
+    let mut linked =
+        own.engine.as_ref().map_or_else(Vec::new, |own| links::lines(engine, &entry.key.namespace, own));
     if networks.is_empty() {
-        return Vec::new();
+        return linked;
     }
     let mut found: Vec<(IpAddr, Vec<String>)> = Vec::new();
     for other in engine.inner().roster.list(&entry.key.namespace) {
@@ -56,12 +71,37 @@ pub(crate) fn neighbours(engine: &Engine, entry: &Entry, endpoint: &EndpointStat
         let Some(fields) = &record.engine else { continue };
         for one in std::iter::once(&theirs).chain(&theirs.others) {
             if let (Some(address), true) = (one.ip_address, networks.contains(&one.network_id)) {
-                found.push((address, names(&other, fields, one)));
+                let mut names = names(&other, fields, one);
+                names.extend(aliases(own.engine.as_ref(), endpoint, &one.network_id, &other, fields));
+                found.push((address, names));
             }
         }
     }
     found.sort();
-    found.into_iter().map(|(address, names)| HostEntry { address, names }).collect()
+    linked.extend(found.into_iter().map(|(address, names)| HostEntry { address, names }));
+    linked
+}
+
+/// The names that the links of a container give another one on a network.
+fn aliases(
+    own: Option<&EngineFields>,
+    endpoint: &EndpointState,
+    network_id: &str,
+    other: &Entry,
+    theirs: &EngineFields,
+) -> Vec<String> {
+    let Some(own) = own else { return Vec::new() };
+    let links: &[Link] = if endpoint.network_id == network_id {
+        &own.network.links
+    } else {
+        let known = endpoint.others.iter().find(|one| one.network_id == network_id);
+        let asked = known.and_then(|known| {
+            own.network.others.iter().find(|attachment| attachment.network == known.network)
+        });
+        asked.map_or(&[], |attachment| &attachment.links)
+    };
+    let meant = links.iter().filter(|link| links::means(link, other, theirs));
+    meant.map(|link| link.alias.clone()).collect()
 }
 
 /// Name, aliases on this network, host name and short id, each once.
@@ -83,23 +123,30 @@ fn names(entry: &Entry, fields: &EngineFields, endpoint: &EndpointState) -> Vec<
 /// Writes the names anew for everybody on the networks of an endpoint: somebody has come or gone. Blocks on files.
 pub(crate) fn refresh(engine: &Engine, endpoint: &EndpointState) {
     let networks = networks_of(engine, endpoint);
-    if networks.is_empty() {
+    let linked = has_linked(engine) && std::iter::once(endpoint).chain(&endpoint.others).any(is_default);
+    if networks.is_empty() && !linked {
         return;
     }
     // One writer at a time: who writes last has seen all that came before.
     let _one = engine.inner().names.lock().unwrap_or_else(PoisonError::into_inner);
     for entry in engine.inner().roster.all() {
-        refresh_one(engine, &entry, &networks);
+        refresh_one(engine, &entry, &networks, linked);
     }
 }
 
-fn refresh_one(engine: &Engine, entry: &Arc<Entry>, networks: &BTreeSet<String>) {
+/// Whether an endpoint is on the built-in bridge.
+fn is_default(endpoint: &EndpointState) -> bool {
+    endpoint.network == "bridge"
+}
+
+fn refresh_one(engine: &Engine, entry: &Arc<Entry>, networks: &BTreeSet<String>, linked: bool) {
     let Some(endpoint) = entry.live().endpoint.clone() else { return };
-    if networks_of(engine, &endpoint).is_disjoint(networks) {
-        return;
-    }
     let record = entry.record();
     let Some(fields) = &record.engine else { return };
+    let has_link = linked && is_default(&endpoint) && !fields.network.links.is_empty();
+    if !has_link && networks_of(engine, &endpoint).is_disjoint(networks) {
+        return;
+    }
     let neighbours = neighbours(engine, entry, &endpoint);
     let directory = engine.container_directory(&entry.key);
     if let Err(error) = files::write_hosts(&directory, fields, &endpoint, &neighbours) {

@@ -8,7 +8,7 @@ use crate::{
     entry::Entry,
     events::Body,
     lifecycle::{
-        connect, exit, files, health, names, remove,
+        connect, exit, files, health, links, names, remove,
         task::{self, NewTask},
     },
     network::EndpointState,
@@ -20,7 +20,7 @@ use crate::{
     stores::blocking,
     task::Task,
 };
-use std::sync::Arc;
+use std::{os::fd::OwnedFd, sync::Arc};
 use tare_types::{ErrorKind, Mount, SnapshotKey};
 
 /// What a run needs from the layers below, made on a blocking thread.
@@ -28,6 +28,8 @@ struct Ground {
     endpoint: EndpointState,
     rootfs: Vec<Mount>,
     spec: Vec<u8>,
+    /// What mounts of the spec lead to, until the container is made.
+    held: Vec<OwnedFd>,
 }
 
 /// Starts a container for its user. `false` when it runs already. The caller holds the turn.
@@ -126,7 +128,7 @@ async fn try_start(
         }
         (ground, _) => ground?,
     };
-    let mut endpoint = ground.endpoint;
+    let (mut endpoint, held) = (ground.endpoint, ground.held);
     let pending = std::mem::take(&mut entry.live().pending);
     let simple = pending.is_empty();
     let mut new = NewTask {
@@ -150,6 +152,7 @@ async fn try_start(
     let started_in_create = simple && prepared.shim.native;
     let started_at = prepared.facts.started_at;
     let task = task::create(engine, &entry.key, prepared, new).await?;
+    drop(held);
     {
         let mut live = entry.live();
         live.state.error.clear();
@@ -159,7 +162,7 @@ async fn try_start(
         live.state.finished_at = None;
         live.endpoint = Some(endpoint.clone());
     }
-    if names::matter(&endpoint) {
+    if names::matter(engine, &endpoint) {
         let engine = engine.clone();
         let told = blocking("write names of neighbours", move || {
             names::refresh(&engine, &endpoint);
@@ -267,6 +270,7 @@ async fn undo_created(engine: &Engine, entry: &Arc<Entry>, task: &Arc<Task>) {
 /// Network, files, mounts and spec of a run.
 fn prepare_ground(engine: &Engine, entry: &Arc<Entry>, record: &ContainerRecord) -> Result<Ground> {
     let fields = record.engine.as_ref().expect("invariant: only driven containers are started here");
+    links::check(engine, record, fields)?;
     let endpoint = connect::attach(engine, entry, fields)?;
     let directory = engine.container_directory(&entry.key);
     files::make_directory(&directory)?;
@@ -274,8 +278,8 @@ fn prepare_ground(engine: &Engine, entry: &Arc<Entry>, record: &ContainerRecord)
     let snapshotter = engine.stores().snapshotter(&record.snapshotter)?;
     let snapshot = SnapshotKey::new(record.snapshot_key.as_str())?;
     let rootfs = snapshotter.mounts(&record.namespace, &snapshot)?;
-    let spec = spec::for_run(engine, record, &endpoint)?;
-    Ok(Ground { endpoint, rootfs, spec })
+    let (spec, held) = spec::for_run(engine, record, &endpoint)?;
+    Ok(Ground { endpoint, rootfs, spec, held })
 }
 
 /// Keeps why a container did not start, as its state and in its record.

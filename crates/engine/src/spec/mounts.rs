@@ -79,6 +79,7 @@ async fn one(engine: &Engine, mount: &MountRequest, target: String, pins: &mut P
                 source: path.clone(),
                 target,
                 driver: String::new(),
+                subpath: String::new(),
                 options: vec![kind.to_owned()],
                 read_write: !mount.read_only,
                 propagation: if propagation.is_empty() { "rprivate".into() } else { propagation },
@@ -86,7 +87,7 @@ async fn one(engine: &Engine, mount: &MountRequest, target: String, pins: &mut P
                 device: None,
             })
         }
-        MountSource::Volume { name, driver, driver_options, labels, no_copy } => {
+        MountSource::Volume { name, driver, driver_options, labels, no_copy, subpath } => {
             let wanted = CreateVolume {
                 name: name.clone(),
                 driver: driver.clone(),
@@ -99,6 +100,13 @@ async fn one(engine: &Engine, mount: &MountRequest, target: String, pins: &mut P
             if *no_copy {
                 point.options.push("nocopy".into());
             }
+            if !subpath.is_empty() && point.device.as_ref().is_some_and(|d| d.directory().is_none()) {
+                return Err(Error::unimplemented(
+                    "mount",
+                    "subpath of a volume that is a file system of its own",
+                ));
+            }
+            point.subpath.clone_from(subpath);
             Ok(point)
         }
         MountSource::Tmpfs { size, mode, options } => {
@@ -116,6 +124,7 @@ async fn one(engine: &Engine, mount: &MountRequest, target: String, pins: &mut P
                 source: String::new(),
                 target,
                 driver: String::new(),
+                subpath: String::new(),
                 options: all,
                 read_write: !mount.read_only,
                 propagation,
@@ -145,6 +154,7 @@ fn of_volume(volume: Volume, target: String, anonymous: bool, propagation: Strin
         source: volume.mountpoint.to_string_lossy().into_owned(),
         target,
         driver: volume.driver,
+        subpath: String::new(),
         options: Vec::new(),
         read_write: true,
         propagation,

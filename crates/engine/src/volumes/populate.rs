@@ -30,7 +30,9 @@ pub(crate) async fn populate(engine: &Engine, entry: &Arc<Entry>) -> Result<()> 
 
 fn wants_content(mount: &MountPoint) -> bool {
     // Another file system is filled by whoever made it.
-    let no_copy = mount.device.is_some() || mount.options.iter().any(|option| option == "nocopy");
+    let no_copy = mount.device.is_some()
+        || !mount.subpath.is_empty()
+        || mount.options.iter().any(|option| option == "nocopy");
     mount.kind == MountKind::Volume && !no_copy && is_empty(Path::new(&mount.source))
 }
 

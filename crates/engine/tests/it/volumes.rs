@@ -44,6 +44,7 @@ fn volume(name: Option<&str>, target: &str) -> MountRequest {
         driver_options: Default::default(),
         labels: Default::default(),
         no_copy: false,
+        subpath: String::new(),
     };
     MountRequest { source, target: target.into(), read_only: false, propagation: None }
 }

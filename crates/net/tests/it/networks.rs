@@ -87,8 +87,15 @@ fn what_cannot_be_defined_is_refused_and_leaves_nothing() {
         (new("taken"), ErrorKind::AlreadyExists),
         (new("bridge"), ErrorKind::AlreadyExists),
         (new(""), ErrorKind::InvalidArgument),
-        (new("a/b"), ErrorKind::InvalidArgument),
-        (new("-a"), ErrorKind::InvalidArgument),
+        (new(" "), ErrorKind::InvalidArgument),
+        (
+            NewNetwork { subnet: subnet("10.7.0.0/24"), range: subnet("10.8.0.0/25"), ..new("range") },
+            ErrorKind::InvalidArgument,
+        ),
+        (
+            NewNetwork { reserved: [("r".to_owned(), "10.1.1.1".parse().unwrap())].into(), ..new("aux") },
+            ErrorKind::InvalidArgument,
+        ),
         (NewNetwork { subnet: subnet("10.9.0.128/25"), ..new("over") }, ErrorKind::PermissionDenied),
         (NewNetwork { subnet: subnet("10.8.0.0/31"), ..new("small") }, ErrorKind::InvalidArgument),
         (

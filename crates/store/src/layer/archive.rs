@@ -36,6 +36,25 @@ pub struct ArchiveWriter<W> {
     buffer: Vec<u8>,
 }
 
+/// Whether a directory shows what the kernel does (proc, sysfs, cgroups and the like): nothing of it is a file to keep,
+/// and reading some of it changes something or does not end.
+fn is_of_kernel(directory: &OwnedFd) -> bool {
+    /// Magic numbers of statfs(2): proc, sysfs, cgroup, cgroup2, devpts, mqueue, securityfs, debugfs, tracefs.
+    const KERNEL: [u64; 9] = [
+        0x9fa0,
+        0x6265_6572,
+        0x0027_e0eb,
+        0x6367_7270,
+        0x1cd1,
+        0x1980_0202,
+        0x7363_6673,
+        0x6462_6720,
+        0x7472_6163,
+    ];
+    let kind = rustix::fs::fstatfs(directory).map_or(0, |stat| stat.f_type as u64 & 0xffff_ffff);
+    KERNEL.contains(&kind)
+}
+
 struct Level {
     directory: OwnedFd,
     /// Names still to write, last first.
@@ -85,6 +104,9 @@ impl<W: Write> ArchiveWriter<W> {
                         show(&path),
                         "it is more than 512 directories deep",
                     ));
+                }
+                if !self.whiteouts && is_of_kernel(&directory) {
+                    continue;
                 }
                 levels.push(level(directory, path)?);
             }

@@ -199,6 +199,7 @@ fn plain_answer(content: &mut Content, seen: &Seen, range: bool) -> Plain {
         ("/manifests/", manifests as fn(&mut Content, &Seen, &str, &str, bool) -> Plain),
         ("/blobs/uploads/", uploads),
         ("/blobs/", blobs),
+        ("/tags/", tags),
     ] {
         if let Some((repository, object)) = rest.split_once(kind) {
             return serve(content, seen, repository, object, range);
@@ -237,6 +238,22 @@ fn manifests(content: &mut Content, seen: &Seen, repository: &str, object: &str,
             .with("docker-content-digest", Digest::of_bytes(bytes))
             .body(bytes.clone()),
         None => Plain::error(404, "MANIFEST_UNKNOWN"),
+    }
+}
+
+/// Two at a time, whatever was asked for: who lists tags has to turn pages.
+fn tags(content: &mut Content, seen: &Seen, repository: &str, _: &str, _: bool) -> Plain {
+    let known = content.manifests.keys().filter(|(of, name)| of == repository && !name.contains(':'));
+    let mut all: Vec<&str> = known.map(|(_, name)| name.as_str()).collect();
+    all.sort_unstable();
+    let last = seen.target.split(['?', '&']).find_map(|part| part.strip_prefix("last=")).unwrap_or_default();
+    let left: Vec<&str> = all.into_iter().filter(|tag| *tag > last).collect();
+    let page: Vec<String> = left.iter().take(2).map(|tag| format!("\"{tag}\"")).collect();
+    let body = format!(r#"{{"name":"{repository}","tags":[{}]}}"#, page.join(","));
+    let answer = Plain::new(200).body(body);
+    match left.len() > 2 {
+        true => answer.with("link", format!("</v2/{repository}/tags/list?last={}>; rel=\"next\"", left[1])),
+        false => answer,
     }
 }
 
