@@ -213,9 +213,9 @@ impl Firewall {
         added.add(&mut transaction);
         match transaction.commit(&mut self.socket) {
             Ok(()) => Ok(()),
-            // An element or the whole table is gone already: what is left goes one by one.
+            // An element or the whole table is gone already.
             Err(error) if error.is(Errno::NOENT) && !withdrawn.is_empty() => {
-                self.delete_singly(&withdrawn)?;
+                self.delete_what_is_there(&withdrawn)?;
                 let mut transaction = Transaction::new(INET, &self.table);
                 added.add(&mut transaction);
                 transaction.commit(&mut self.socket)
@@ -224,6 +224,23 @@ impl Firewall {
                 self.withdrawn = withdrawn;
                 Err(error)
             }
+        }
+    }
+
+    /// Deletes elements of which some may be gone, in one transaction: what is added before it is deleted is there.
+    fn delete_what_is_there(
+        &mut self,
+        elements: &Elements,
+    ) -> std::result::Result<(), tare_sys::netlink::Error> {
+        let mut transaction = Transaction::new(INET, &self.table);
+        elements.add(&mut transaction);
+        elements.delete(&mut transaction);
+        match transaction.commit(&mut self.socket) {
+            // A key has another container's data by now.
+            Err(error) if error.is(Errno::EXIST) => self.delete_singly(elements),
+            // The table is gone.
+            Err(error) if error.is(Errno::NOENT) => Ok(()),
+            other => other,
         }
     }
 

@@ -77,7 +77,11 @@ fn watch(shared: &Shared, mut socket: Socket, stopped: &UnixStream) {
     }
 }
 
-/// Whether what the socket has to say is that our table was deleted, or that it lost count.
+/// Whether what the socket has to say is that our table was deleted.
+///
+/// One change of some thousand ports is more than the socket's queue takes. What was lost may have been the deletion, so
+/// the kernel is asked whether the table is there. Making it again all the same would overflow the queue again, for as
+/// long as that many ports are published.
 fn lost_table(shared: &Shared, socket: &mut Socket) -> bool {
     let table = shared.config.object_name();
     match socket.receive(Duration::from_millis(1)) {
@@ -85,6 +89,12 @@ fn lost_table(shared: &Shared, socket: &mut Socket) -> bool {
             message.is_ok_and(|m| nftables::deleted_table(&m).is_ok_and(|name| name == Some(&table)))
         }),
         Ok(None) => false,
-        Err(_) => true,
+        // Where the kernel cannot be asked either, a table too many is better than none.
+        Err(_) => !is_there(&table).unwrap_or(false),
     }
+}
+
+fn is_there(table: &str) -> std::result::Result<bool, tare_sys::netlink::Error> {
+    let mut socket = Socket::open(Family::Netfilter)?;
+    Ok(nftables::tables(&mut socket, nftables::INET)?.iter().any(|name| name == table))
 }

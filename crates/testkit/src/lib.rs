@@ -2,6 +2,7 @@
 
 pub mod alone;
 pub mod bench;
+pub mod ctr_events;
 pub mod disk;
 pub mod docker_registry;
 pub mod fake_registry;

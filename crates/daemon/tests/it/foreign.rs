@@ -6,7 +6,7 @@ use crate::{
     network::fetch,
 };
 use std::{fs, io::Write, path::Path, process::Stdio};
-use tare_testkit::skip;
+use tare_testkit::{ctr_events::CtrEvents, skip};
 
 /// The shim of the package containerd.
 const SHIM: &str = "/usr/bin/containerd-shim-runc-v2";
@@ -30,7 +30,12 @@ fn gos_shim_runs_containers_and_is_found_again_after_the_daemon_died() {
     let said = host.ctr(&["run", "--rm", "--runtime", SHIM, &image, &once, "sh", "-c", "echo out; exit 3"]);
     assert_eq!((said.code, said.out.as_str()), (3, "out"));
 
-    let events = host.ctr_command(&["events"]).stdout(Stdio::piped()).spawn().unwrap();
+    let plain = || {
+        let mut command = std::process::Command::new("ctr");
+        command.arg("-a").arg(host.path("state/tared.sock"));
+        command
+    };
+    let events = CtrEvents::start(plain, "default");
     host.ctr(&["run", "-d", "--runtime", SHIM, &image, &name, "sleep", "1000"]).good();
     let exec = |host: &crate::host::Host, id: &str| {
         host.ctr(&["tasks", "exec", "--exec-id", id, &name, "sh", "-c", "echo inside; exit 5"])
@@ -59,8 +64,7 @@ fn gos_shim_runs_containers_and_is_found_again_after_the_daemon_died() {
     wait_for("the end", || host.ctr(&["tasks", "ls"]).out.contains("STOPPED").then_some(()));
     host.ctr(&["tasks", "rm", &name]);
     host.ctr(&["containers", "rm", &name]).good();
-    let seen = events.wait_with_output().unwrap();
-    let seen = String::from_utf8_lossy(&seen.stdout).into_owned();
+    let seen = events.seen();
     for topic in ["/tasks/create", "/tasks/start", "/tasks/exec-added", "/tasks/paused", "/tasks/resumed"] {
         assert!(seen.contains(topic), "{topic} in {seen}");
     }

@@ -5,7 +5,7 @@ use crate::support::{LIMIT, binary, make_rootfs};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
-use tare_testkit::skip;
+use tare_testkit::{ctr_events::CtrEvents, skip};
 
 const CONTAINERD: &str = "/usr/bin/containerd";
 
@@ -160,9 +160,12 @@ fn ctr_runs_execs_pauses_measures_and_kills() {
     assert!(output.status.code() == Some(3) && text(&output).contains("is-a-tty"), "{}", text(&output));
 
     // Without timeout(1) around it: killing that would leave ctr with our pipe.
-    let mut events = Command::new("ctr");
-    events.arg("-a").arg(containerd.path("c.sock")).args(["-n", &namespace(), "events"]);
-    let mut events = events.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let plain = || {
+        let mut command = Command::new("ctr");
+        command.arg("-a").arg(containerd.path("c.sock")).args(["-n", &namespace()]);
+        command
+    };
+    let events = CtrEvents::start(plain, &namespace());
     let output = containerd.run(&["-d"], "d1", &["/bin/sleep", "1000"]);
     assert!(output.status.success(), "{}", text(&output));
     let output =
@@ -191,8 +194,8 @@ fn ctr_runs_execs_pauses_measures_and_kills() {
         &["/bin/sh", "-c", "x=a; while true; do x=$x$x; done"],
     );
     assert_eq!(output.status.code(), Some(137), "{}", text(&output));
-    events.kill().unwrap();
-    let seen = String::from_utf8(events.wait_with_output().unwrap().stdout).unwrap();
+    events.until(&["/tasks/delete", "o1"]);
+    let seen = events.seen();
     let at = |topic: &str, id: &str| seen.lines().position(|line| line.contains(topic) && line.contains(id));
     for topic in [
         "/tasks/create",
