@@ -11,6 +11,7 @@ use std::time::Duration;
 use tare_types::logline::Stream;
 use tokio::io::unix::AsyncFd;
 
+use super::files::meet;
 use super::hub::Hub;
 
 /// A descriptor that is waited on.
@@ -26,8 +27,12 @@ const TURN: usize = 16;
 pub(super) enum Sink {
     /// Nowhere.
     Discard,
-    /// A fifo or pipe of the shim's own.
+    /// A fifo, not opened yet: its reader may still come.
+    Fifo(OwnedFd),
+    /// A pipe of the shim's own, or a fifo that somebody has opened for reading.
     Pipe(Source),
+    /// A fifo that nobody has opened for reading in time.
+    Unread(Source),
     /// A pipe or terminal that others use too.
     Shared(Arc<Source>),
     /// A file. A full disk loses output, it does not stop the container.
@@ -36,13 +41,16 @@ pub(super) enum Sink {
     Hub(Arc<Hub>, Stream),
 }
 
-/// How long bytes wait in a fifo that nobody has read from. A client opens its end on a thread of its own and may come
-/// after a short process has ended: closing before would throw the bytes away.
+/// How long bytes wait in a fifo that nobody had opened for reading before: closing it would throw them away.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Copies until the source is at its end, or the sink can take nothing any more. Counts the bytes in `copied`.
 pub(super) async fn copy(source: Arc<Source>, mut sink: Sink, copied: Arc<AtomicU64>) {
     let mut turn = 0;
+    if let Sink::Fifo(place) = &sink {
+        let Ok(met) = meet(place).await else { return };
+        sink = met;
+    }
     loop {
         if let Sink::Hub(hub, _) = &sink {
             hub.room().await;
@@ -53,7 +61,7 @@ pub(super) async fn copy(source: Arc<Source>, mut sink: Sink, copied: Arc<Atomic
             Err(_would_block) => continue,
             Ok(Ok(Step::Again)) => {}
             Ok(Ok(Step::Rest(rest))) => {
-                let (Sink::Pipe(_) | Sink::Shared(_)) = &sink else { continue };
+                let (Sink::Pipe(_) | Sink::Unread(_) | Sink::Shared(_)) = &sink else { continue };
                 if write_rest(&sink, &rest).await.is_err() {
                     break;
                 }
@@ -68,8 +76,8 @@ pub(super) async fn copy(source: Arc<Source>, mut sink: Sink, copied: Arc<Atomic
     }
     match &sink {
         Sink::Hub(hub, stream) => hub.end(*stream),
-        Sink::Pipe(fifo) => linger(fifo, copied.load(Ordering::Relaxed)).await,
-        Sink::Discard | Sink::Shared(_) | Sink::File(_) => {}
+        Sink::Unread(fifo) => linger(fifo, copied.load(Ordering::Relaxed)).await,
+        Sink::Discard | Sink::Fifo(_) | Sink::Pipe(_) | Sink::Shared(_) | Sink::File(_) => {}
     }
 }
 
@@ -107,10 +115,10 @@ fn step(source: &OwnedFd, sink: &mut Sink, copied: &AtomicU64) -> io::Result<Ste
         Err(error) => return Err(error.into()),
     };
     match sink {
-        Sink::Discard => {}
+        Sink::Discard | Sink::Fifo(_) => {}
         Sink::File(file) => file.write_all(bytes).unwrap_or_default(),
         Sink::Hub(hub, stream) => hub.push(*stream, bytes),
-        Sink::Pipe(fd) => return put(fd.get_ref(), bytes, copied),
+        Sink::Pipe(fd) | Sink::Unread(fd) => return put(fd.get_ref(), bytes, copied),
         Sink::Shared(fd) => return put(fd.get_ref(), bytes, copied),
     }
     copied.fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -131,9 +139,9 @@ fn put(fd: &OwnedFd, bytes: &[u8], copied: &AtomicU64) -> io::Result<Step> {
 
 async fn write_rest(sink: &Sink, rest: &[u8]) -> io::Result<()> {
     match sink {
-        Sink::Pipe(fd) => write_all(fd, rest).await,
+        Sink::Pipe(fd) | Sink::Unread(fd) => write_all(fd, rest).await,
         Sink::Shared(fd) => write_all(fd, rest).await,
-        Sink::Discard | Sink::File(_) | Sink::Hub(..) => Ok(()),
+        Sink::Discard | Sink::Fifo(_) | Sink::File(_) | Sink::Hub(..) => Ok(()),
     }
 }
 

@@ -1,12 +1,15 @@
-//! Fifos, files and `/dev/null` as streams. Opening never waits for the other side.
+//! Fifos, files and `/dev/null` as streams. Opening never waits for the other side; copying to a fifo does, for a while.
 
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 use tare_api::status::Status;
 use tare_types::ErrorKind;
 use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
 
 use super::copy::{Sink, Source};
 use super::open;
@@ -42,6 +45,9 @@ pub(super) fn open_input(path: &str) -> Result<(Source, OwnedFd), Status> {
     Ok((source(reader)?, holder))
 }
 
+/// How long a client may take to open its end of a fifo.
+const READER: Duration = Duration::from_secs(4);
+
 /// Opens what output is copied to.
 pub(super) fn open_output(name: &str) -> Result<Sink, Status> {
     if let Some(path) = name.strip_prefix("file://") {
@@ -53,9 +59,35 @@ pub(super) fn open_output(name: &str) -> Result<Sink, Status> {
             format!("stream {name:?}: neither a path nor a known scheme (fifo, file, binary, tare)");
         return Err(Status::new(ErrorKind::InvalidArgument, message));
     }
-    // Reading and writing: the fifo has a reader at once and keeps one when the client goes (no SIGPIPE, no EPIPE).
-    let fd = open(path, OFlags::RDWR | OFlags::NONBLOCK)?;
-    if is(&fd, FileType::Fifo) { Ok(Sink::Pipe(source(fd)?)) } else { open_file(path) }
+    let place = open(path, OFlags::PATH)?;
+    if is(&place, FileType::Fifo) { Ok(Sink::Fifo(place)) } else { open_file(path) }
+}
+
+/// Waits until a client has opened a fifo for reading, or is about to: the kernel counts it from then on, and what is
+/// written stays for it whatever becomes of the other end. Go's clients open their end on a thread of their own, which
+/// may come later than their request and than the end of a short process; Go's shim waits for it without a limit.
+///
+/// # Errors
+/// The fifo cannot be opened.
+pub(super) async fn meet(place: &OwnedFd) -> Result<Sink, Status> {
+    let path = format!("/proc/self/fd/{}", place.as_raw_fd());
+    let deadline = Instant::now() + READER;
+    let mut pause = Duration::from_millis(1);
+    let reader = loop {
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match rustix::fs::open(&path, flags, Mode::empty()) {
+            Ok(writer) => break Some(writer),
+            Err(Errno::NXIO) if Instant::now() < deadline => {}
+            // It gets nobody's output until it comes.
+            Err(_) => break None,
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(20));
+    };
+    // Reading and writing: the fifo keeps a reader when the client goes (no SIGPIPE, no EPIPE). Opened while `reader` is:
+    // a client that has seen one writer go takes that for the end.
+    let fifo = source(open(&path, OFlags::RDWR | OFlags::NONBLOCK)?)?;
+    Ok(if reader.is_some() { Sink::Pipe(fifo) } else { Sink::Unread(fifo) })
 }
 
 fn open_file(path: &str) -> Result<Sink, Status> {

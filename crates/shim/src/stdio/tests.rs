@@ -83,8 +83,8 @@ async fn a_reader_that_comes_after_the_end_finds_the_output() {
     let mut streams = stdio.run(None).unwrap();
     blocking(move || stdout.write_all(b"short").unwrap()).await;
     let reader = tokio::spawn(async move {
-        // The process has ended and its output was copied: the client was slow to open its end.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // The process has ended: the client was slow to open its end.
+        tokio::time::sleep(Duration::from_millis(1300)).await;
         blocking(move || {
             let mut text = String::new();
             read_fifo(&out).read_to_string(&mut text).unwrap();
