@@ -346,7 +346,7 @@ pub(crate) async fn withdraw(key: &Key, task: &Task, id: &ExecId) {
 
 /// Forgets the fifos of an exec behind a foreign shim.
 async fn release_streams(task: &Task, id: &ExecId) {
-    if task.shim.streams.is_some()
+    if task.shim.holder.is_some()
         && let Err(error) = task.shim.release_streams(&task.key.id, Some(id)).await
     {
         tracing::debug!(exec = %id, %error, "the streams of an exec that ended are kept");

@@ -10,6 +10,7 @@ pub(crate) mod create;
 pub(crate) mod exit;
 pub(crate) mod files;
 pub(crate) mod health;
+pub(crate) mod holder;
 pub(crate) mod links;
 pub(crate) mod members;
 pub(crate) mod names;

@@ -334,6 +334,9 @@ pub struct HoldStreamsRequest {
     pub stdin_once: bool,
     #[prost(message, optional, tag = "7")]
     pub log: ::core::option::Option<LogConfig>,
+    /// The fifos are there and another process writes to them: the shim that held them has died.
+    #[prost(bool, tag = "8")]
+    pub adopt: bool,
 }
 /// Paths for the other shim's request; empty for a stream that the process does not have.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

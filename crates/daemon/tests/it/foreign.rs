@@ -160,3 +160,89 @@ fn the_death_of_the_daemon_takes_nothing_from_containers_of_gos_shim() {
     host.docker(&["rm", "web", "ends", "talks"]).good();
     wait_for("clean-up", || host.leftovers().is_empty().then_some(()));
 }
+
+/// The shim of Tare's beside the foreign one of a container.
+fn holder_of(id: &str) -> Option<rustix::process::Pid> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let is_holder = |name: &str| {
+        let line = fs::read(format!("/proc/{name}/cmdline")).unwrap_or_default();
+        let arguments: Vec<_> = line.split(|byte| *byte == 0).collect();
+        arguments.first().is_some_and(|program| program.ends_with(b"containerd-shim-tare-v2"))
+            && arguments.contains(&id.as_bytes())
+    };
+    let found =
+        processes.filter_map(|entry| entry.file_name().into_string().ok()).find(|name| is_holder(name));
+    rustix::process::Pid::from_raw(found?.parse().ok()?)
+}
+
+fn kill_holder(id: &str) {
+    let holder = wait_for("the holder", || holder_of(id));
+    rustix::process::kill_process(holder, rustix::process::Signal::KILL).unwrap();
+    wait_for("its end", || (holder_of(id) != Some(holder)).then_some(()));
+}
+
+#[test]
+fn a_shim_that_held_streams_and_ports_for_gos_is_replaced() {
+    if !is_here() {
+        return;
+    }
+    let Some(mut host) = Host::start() else { return };
+    let image = host.image.clone();
+    let script = "echo served > /data/name; httpd -p 80 -h /data; \
+                  i=0; while true; do echo tick $i; i=$((i+1)); sleep 0.02; done";
+    let run = ["run", "-d", "--runtime", SHIM];
+    let web = ["--name", "web", "-p", "127.0.0.1:0:80", &image, "sh", "-c", script];
+    let web = host.docker(&[&run[..], &web].concat()).good().out;
+    let shell = ["-it", "--name", "shell", "--network", "none", &image, "sh"];
+    let shell = host.docker(&[&run[..], &shell].concat()).good().out;
+    let address = host.docker(&["port", "web", "80/tcp"]).good().out;
+    assert_eq!(wait_for("the server", || fetch(&address)), "served\n");
+    let until = "while [ ! -e /data/end ]; do echo x; sleep 0.02; done; exit 9";
+    let exec = begin(&host, "web", until, true);
+    let ticks = |host: &Host| host.docker(&["logs", "web"]).good().out.lines().count();
+
+    for round in 0..3 {
+        let before = ticks(&host);
+        if round == 2 {
+            // While no daemon runs nobody can take the place; the next one does.
+            host.kill();
+        }
+        kill_holder(&web);
+        kill_holder(&shell);
+        if round == 2 {
+            host.up();
+        }
+        wait_for("the log to go on", || (ticks(&host) > before + 10).then_some(()));
+        wait_for("the port", || (fetch(&address).as_deref() == Some("served\n")).then_some(()));
+    }
+    assert_eq!(host.field("web", "{{.State.Status}} {{.RestartCount}}"), "running 0");
+    assert_eq!(host.field("shell", "{{.State.Status}}"), "running", "its terminal is open");
+    assert_eq!(host.docker(&["exec", "web", "sh", "-c", "echo here; touch /data/end"]).good().out, "here");
+    wait_for("the code of an exec whose client was cut off", || {
+        let told = host.get(&format!("/exec/{exec}/json"));
+        told.contains("\"ExitCode\":9").then_some(())
+    });
+    let terminal = format!("docker -H unix://{} attach shell", host.path("state/docker.sock").display());
+    let mut attached = std::process::Command::new("script")
+        .args(["-qec", &terminal, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut typed = attached.stdin.take().unwrap();
+    typed.write_all(b"echo $((6*7))\n").unwrap();
+    wait_for("the answer", || host.docker(&["logs", "shell"]).good().out.contains("42").then_some(()));
+    typed.write_all(b"exit 3\n").unwrap();
+    wait_for("the exit", || (host.field("shell", "{{.State.ExitCode}}") == "3").then_some(()));
+    drop(typed);
+    attached.wait().unwrap();
+    assert!(host.log().contains("has died; another one reads on"));
+
+    host.docker(&["stop", "-t", "0", "web"]).good();
+    let log = host.docker(&["logs", "web"]).good().out;
+    let expected: Vec<String> = (0..log.lines().count()).map(|n| format!("tick {n}")).collect();
+    assert_eq!(log.lines().collect::<Vec<_>>(), expected, "the log has no gap");
+    host.docker(&["rm", "web", "shell"]).good();
+    wait_for("clean-up", || host.leftovers().is_empty().then_some(()));
+    wait_for("the end of the holders", || (holder_of(&web).or(holder_of(&shell)).is_none()).then_some(()));
+}

@@ -187,6 +187,18 @@ pub(crate) fn wanted_ports(fields: &EngineFields) -> Result<Vec<PortMapping>> {
     Ok(wanted)
 }
 
+/// What a shim is asked to bind for a port that leads to a container's address.
+pub(crate) fn binding(port: &PortMapping, address: IpAddr) -> PortBinding {
+    PortBinding {
+        protocol: port.protocol.as_str().to_owned(),
+        host_ip: port.host_ip.map(|ip| ip.to_string()).unwrap_or_default(),
+        host_port: port.host_ports.0.into(),
+        host_port_end: port.host_ports.1.into(),
+        container_ip: address.to_string(),
+        container_port: port.container_port.into(),
+    }
+}
+
 /// Has the shim hold the ports of a container and the kernel lead their traffic to it.
 pub(crate) async fn publish(
     engine: &Engine,
@@ -196,15 +208,8 @@ pub(crate) async fn publish(
     wanted: &[PortMapping],
 ) -> Result<()> {
     let Some(address) = state.ip_address else { return Ok(()) };
-    let binding = |port: &PortMapping| PortBinding {
-        protocol: port.protocol.as_str().to_owned(),
-        host_ip: port.host_ip.map(|ip| ip.to_string()).unwrap_or_default(),
-        host_port: port.host_ports.0.into(),
-        host_port_end: port.host_ports.1.into(),
-        container_ip: address.to_string(),
-        container_port: port.container_port.into(),
-    };
-    let bound = match shim.bind_ports(&entry.key.id, wanted.iter().map(binding).collect()).await {
+    let bindings = wanted.iter().map(|port| binding(port, address)).collect();
+    let bound = match shim.bind_ports(&entry.key.id, bindings).await {
         // The shim itself is in trouble, not a port.
         Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::DeadlineExceeded) => {
             return Err(error);

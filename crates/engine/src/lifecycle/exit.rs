@@ -141,6 +141,9 @@ pub(crate) async fn shim_lost(engine: &Engine, entry: &Arc<Entry>, task: &Arc<Ta
         return;
     }
     tracing::warn!(container = %task.key, %error, "the shim is lost");
+    if let Some(holder) = &task.shim.holder {
+        holder.set_ending();
+    }
     let chosen = Chosen { binary: task.shim.binary.clone(), native: task.shim.native, options: None };
     let cleaned = task::clean_up(engine, &task.key, &task.bundle, &chosen).await;
     task.set_settled();

@@ -14,7 +14,9 @@ use crate::{
         Shim,
         bundle::{Bundle, Facts},
         client::Listed,
-        diagnostics, diary, launch,
+        diagnostics,
+        holder::Holder,
+        launch,
     },
     state::Status,
     task::Task,
@@ -47,11 +49,6 @@ pub(crate) async fn take_up(engine: &Engine, key: &Key, told: Told) {
         return;
     };
     let _turn = entry.turn.lock().await;
-    if !facts.native
-        && let Err(error) = diary::open(engine, key, &bundle)
-    {
-        tracing::warn!(container = %key, %error, "the log of a shim is not read");
-    }
     show_as_noted(&entry, &facts);
     let mut told = Some(told);
     match reconnect(engine, key, &facts, &mut told).await {
@@ -129,8 +126,8 @@ async fn reconnect(
             engine.config().limits.shim_call,
         )
         .await?;
-        let streams = streams_of(engine, key, facts).await;
-        let shim = shim.followed_by(diagnostics).with_streams(streams);
+        let holder = holder_of(engine, key, facts).await;
+        let shim = shim.followed_by(diagnostics).with_holder(holder);
         let listed =
             if shim.native { shim.processes(&key.id).await } else { list_foreign(key, &shim, &bundle).await };
         match listed {
@@ -169,7 +166,9 @@ async fn list_foreign(key: &Key, shim: &Shim, bundle: &Bundle) -> Result<Vec<Lis
 }
 
 /// Connects to the shim of Tare's that holds the streams and ports behind a foreign one.
-async fn streams_of(engine: &Engine, key: &Key, facts: &Facts) -> Option<Shim> {
+///
+/// One that has died is replaced when the task is shown.
+async fn holder_of(engine: &Engine, key: &Key, facts: &Facts) -> Option<Holder> {
     if facts.streams.as_os_str().is_empty() {
         return None;
     }
@@ -179,7 +178,12 @@ async fn streams_of(engine: &Engine, key: &Key, facts: &Facts) -> Option<Shim> {
     let warn = |error: &Error| {
         tracing::warn!(container = %key, %error, "nobody holds the streams of a container");
     };
-    held.inspect_err(warn).ok()
+    let holder = Holder::new(&facts.streams, held.inspect_err(warn).ok());
+    let stdio = Stdio::from(&facts.stdio);
+    if stdio.terminal && !stdio.stdin.is_empty() {
+        holder.keep_stdin(&stdio.stdin);
+    }
+    Some(holder)
 }
 
 /// Takes a living shim up.

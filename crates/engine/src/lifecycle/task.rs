@@ -5,12 +5,13 @@ use crate::{
     entry::Entry,
     events::Body,
     key::Key,
-    lifecycle::exit,
+    lifecycle::{exit, holder},
     shim::{
         Shim, bootstrap,
         bundle::{Bundle, Facts},
         client::CreateCall,
-        diary, launch,
+        holder::Holder,
+        launch,
         resolve::{self, Chosen},
     },
     task::Task,
@@ -55,9 +56,6 @@ pub(crate) async fn prepare(engine: &Engine, key: &Key, new: &NewTask) -> Result
     facts.binary.clone_from(&chosen.binary);
     facts.native = chosen.native;
     make_bundle(engine, key, &bundle, Some(&new.spec), &facts).await?;
-    if !chosen.native {
-        diary::open(engine, key, &bundle)?;
-    }
     let streams = match new.facts.driven && !chosen.native {
         true => Some(start_streams(engine, key, &bundle, &mut facts).await),
         false => None,
@@ -65,7 +63,8 @@ pub(crate) async fn prepare(engine: &Engine, key: &Key, new: &NewTask) -> Result
     let started = match streams.transpose() {
         Ok(streams) => {
             let started = bootstrap::start(engine.config(), key, &bundle, &chosen).await;
-            started.map(|shim| shim.with_streams(streams))
+            let holder = streams.map(|shim| Holder::new(&facts.streams, Some(shim)));
+            started.map(|shim| shim.with_holder(holder))
         }
         Err(error) => Err(error),
     };
@@ -257,6 +256,7 @@ pub(crate) async fn discard(engine: &Engine, key: &Key, bundle: &Bundle) -> Opti
 pub(crate) fn show(engine: &Engine, entry: &Arc<Entry>, task: &Arc<Task>) {
     entry.live().task = Some(task.clone());
     watch(engine, entry, task, None);
+    holder::watch(engine, entry, task);
 }
 
 /// Waits for the end of a process in a task of its own, and reports it; the end of the shim counts as the end of all.
@@ -345,6 +345,9 @@ async fn let_go(engine: &Engine, task: &Arc<Task>, known: Option<ProcessExit>) -
         Err(error) => {
             // Gone, hung or confused: its binary cleans up.
             tracing::warn!(container = %key, %error, "delete through the shim failed; cleaning up by its binary");
+            if let Some(holder) = &task.shim.holder {
+                holder.set_ending();
+            }
             let chosen = Chosen { binary: task.shim.binary.clone(), native: task.shim.native, options: None };
             let cleaned = clean_up(engine, key, &task.bundle, &chosen).await;
             known.or(cleaned).ok_or(error)

@@ -1,6 +1,10 @@
 //! One shim, spoken to over ttrpc. Every call that does not wait for a container has a deadline.
 
-use super::{convert, diagnostics::Diagnostics};
+use super::{
+    convert,
+    diagnostics::Diagnostics,
+    holder::{Holder, Own},
+};
 use crate::{
     Any, Error, Result,
     key::Key,
@@ -40,7 +44,7 @@ pub(crate) struct Shim {
     /// What it says beside its answers, where it is a foreign one.
     _diagnostics: Option<Diagnostics>,
     /// Tare's shim beside a foreign one: it holds streams and ports.
-    pub(crate) streams: Option<Box<Shim>>,
+    pub(crate) holder: Option<Box<Holder>>,
     client: Client,
     service: &'static str,
     deadline: Duration,
@@ -110,7 +114,7 @@ impl Shim {
             address: address.to_path_buf(),
             version,
             _diagnostics: None,
-            streams: None,
+            holder: None,
             client,
             service,
             deadline,
@@ -123,13 +127,27 @@ impl Shim {
     }
 
     /// With Tare's shim that holds its streams.
-    pub(crate) fn with_streams(self, streams: Option<Shim>) -> Self {
-        Self { streams: streams.map(Box::new), ..self }
+    pub(crate) fn with_holder(self, holder: Option<Holder>) -> Self {
+        Self { holder: holder.map(Box::new), ..self }
+    }
+
+    /// With another limit for each call.
+    pub(crate) fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// Resolves when the connection has ended.
+    pub(crate) async fn closed(&self) {
+        self.client.closed().await;
     }
 
     /// The one of Tare's that serves streams and ports: itself, or the one beside a foreign shim.
-    fn own(&self) -> &Shim {
-        self.streams.as_deref().unwrap_or(self)
+    fn own(&self, operation: &'static str) -> Result<Own<'_>> {
+        let Some(holder) = &self.holder else { return Ok(Own::Itself(self)) };
+        holder.current().map(Own::Beside).ok_or_else(|| {
+            let detail = "the shim that held its streams has died, and no other has taken its place yet";
+            Error::new(ErrorKind::Unavailable, operation, "container", self.key.id.as_str(), detail)
+        })
     }
 
     fn options(&self, timeout: Option<Duration>) -> CallOptions {
@@ -300,9 +318,12 @@ impl Shim {
 
     /// Asks the shim to end when it has no container left.
     pub(crate) async fn shutdown(&self, id: &ContainerId) -> Result<()> {
-        if let Some(streams) = &self.streams {
-            // Its log is complete when this returns.
-            streams.end_streams(id).await;
+        if let Some(holder) = &self.holder {
+            holder.set_ending();
+            if let Some(beside) = holder.current() {
+                // Its log is complete when this returns.
+                beside.end_streams(id).await;
+            }
         }
         self.ask_to_end(id).await
     }
@@ -343,27 +364,31 @@ impl Shim {
     ) -> Result<Vec<private::BoundPort>> {
         let request = private::BindPortsRequest { id: id.to_string(), bindings };
         let bound: private::BindPortsResponse =
-            self.own().private("bind ports of", "BindPorts", &request).await?;
+            self.own("bind ports of")?.private("bind ports of", "BindPorts", &request).await?;
         Ok(bound.ports)
     }
 
     /// Has the shim beside a foreign one make and read the streams of a process.
     pub(crate) async fn hold_streams(&self, request: private::HoldStreamsRequest) -> Result<Stdio> {
         let terminal = request.terminal;
+        let first = request.exec_id.is_empty();
         let held: private::HoldStreamsResponse =
-            self.own().private("hold streams of", "HoldStreams", &request).await?;
+            self.own("hold streams of")?.private("hold streams of", "HoldStreams", &request).await?;
+        if let Some(holder) = self.holder.as_ref().filter(|_| first && terminal && !held.stdin.is_empty()) {
+            holder.keep_stdin(&held.stdin);
+        }
         Ok(Stdio { stdin: held.stdin, stdout: held.stdout, stderr: held.stderr, terminal })
     }
 
     /// Forgets the streams of an exec, or of a container with all its execs, when all of them has been read.
     pub(crate) async fn release_streams(&self, id: &ContainerId, exec: Option<&ExecId>) -> Result<()> {
         let request = private::ReleaseStreamsRequest { id: id.to_string(), exec_id: text(exec) };
-        self.own().private("release streams of", "ReleaseStreams", &request).await
+        self.own("release streams of")?.private("release streams of", "ReleaseStreams", &request).await
     }
 
     /// Opens an attach stream on a connection of its own.
     pub(crate) async fn open_attach(&self) -> Result<tare_api::ttrpc::Stream> {
-        let own = self.own();
+        let own = self.own("attach to")?;
         if !own.native {
             let detail = "nothing holds its streams: it was started by a client of containerd's API";
             let name = self.key.id.as_str();

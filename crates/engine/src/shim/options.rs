@@ -46,6 +46,7 @@ pub(crate) fn held(
         stdin_open: fields.process.open_stdin,
         stdin_once: fields.process.stdin_once,
         log: log(record, directory, fields)?,
+        adopt: false,
     })
 }
 
@@ -64,6 +65,7 @@ pub(crate) fn held_exec(
         stdin_open: request.stdin,
         stdin_once: true,
         log: None,
+        adopt: false,
     }
 }
 

@@ -103,6 +103,6 @@ fn open_file(path: &str) -> Result<Sink, Status> {
     open(path, OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND).map(|fd| Sink::File(File::from(fd)))
 }
 
-fn is(fd: &OwnedFd, kind: FileType) -> bool {
+pub(super) fn is(fd: &OwnedFd, kind: FileType) -> bool {
     rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == kind)
 }

@@ -72,22 +72,25 @@ impl Held {
             let process = if request.exec_id.is_empty() { "init" } else { &request.exec_id };
             directory.join(format!("{process}-{stream}"))
         };
-        let mut paths = Paths(Vec::new());
+        let mut paths = Paths { all: Vec::new(), keep: request.adopt };
+        let place = if request.adopt { found } else { fifo };
         let stdin = match request.stdin_open {
-            true => Some(fifo(&mut paths, name("stdin"))?),
+            true => Some(place(&mut paths, name("stdin"))?),
             false => None,
         };
-        let stdout = fifo(&mut paths, name("stdout"))?;
+        let stdout = place(&mut paths, name("stdout"))?;
         let stderr = match request.terminal {
             true => None,
-            false => Some(fifo(&mut paths, name("stderr"))?),
+            false => Some(place(&mut paths, name("stderr"))?),
         };
         let mut log = request.log.as_ref().map(Log::open).transpose()?.flatten();
         if let Some(log) = &mut log {
             log.tell(told);
         }
         // The reader is kept by the hub: what a client sent is not lost when it closes before the process reads.
-        let input = match &stdin {
+        // Where the process has seen the end of its stdin, there is none any more.
+        let read = |path: &String| !request.adopt || open(path, OFlags::WRONLY | OFlags::NONBLOCK).is_ok();
+        let input = match stdin.as_ref().filter(|path| read(path)) {
             Some(path) => {
                 let reader = open(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
                 let writer = open(path, OFlags::WRONLY | OFlags::NONBLOCK)?;
@@ -108,7 +111,7 @@ impl Held {
                 Arc::default(),
             )));
         }
-        let streams = Streams { hub, copying, paths: std::mem::take(&mut paths.0) };
+        let streams = Streams { hub, copying, paths: std::mem::take(&mut paths.all) };
         self.map().insert(key, streams);
         let text = |path: Option<String>| path.unwrap_or_default();
         Ok(wire::HoldStreamsResponse { stdin: text(stdin), stdout, stderr: text(stderr) })
@@ -142,11 +145,17 @@ impl Drop for Streams {
 }
 
 /// Fifos that are removed again when not all of them can be made.
-struct Paths(Vec<PathBuf>);
+struct Paths {
+    all: Vec<PathBuf>,
+    /// They were there before.
+    keep: bool,
+}
 
 impl Drop for Paths {
     fn drop(&mut self) {
-        self.0.iter().for_each(|path| std::fs::remove_file(path).unwrap_or_default());
+        if !self.keep {
+            self.all.iter().for_each(|path| std::fs::remove_file(path).unwrap_or_default());
+        }
     }
 }
 
@@ -165,7 +174,18 @@ fn fifo(paths: &mut Paths, path: PathBuf) -> Result<String, Status> {
     rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0)
         .map_err(|error| failed("make fifo", &path, &error))?;
     let text = path.to_string_lossy().into_owned();
-    paths.0.push(path);
+    paths.all.push(path);
+    Ok(text)
+}
+
+/// A fifo that is there: another process has it open, and what it wrote waits in it.
+fn found(paths: &mut Paths, path: PathBuf) -> Result<String, Status> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW;
+    if !files::is(&open(&path.to_string_lossy(), flags)?, FileType::Fifo) {
+        return Err(failed("read on from", &path, &"it is no fifo"));
+    }
+    let text = path.to_string_lossy().into_owned();
+    paths.all.push(path);
     Ok(text)
 }
 
