@@ -41,7 +41,7 @@ pub(crate) fn load(bundle: &str) -> Result<Spec, String> {
 
 /// Parses a document and names the file in what is wrong with it.
 pub(crate) fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8], path: &str) -> Result<T, String> {
-    serde_json::from_slice(bytes).map_err(|error| format!("{path}: {error}"))
+    tare_types::spec::parse(bytes).map_err(|error| format!("{path}: {error}"))
 }
 
 /// Reads a document from a file, or from standard input for `-`.

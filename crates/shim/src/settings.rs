@@ -132,7 +132,7 @@ pub(crate) fn exec_options(any: Option<&Any>) -> Result<(ExecOptions, tare_types
     } else {
         any.value.clone()
     };
-    let process = serde_json::from_slice(&json).map_err(|error| invalid(&error))?;
+    let process = tare_types::spec::parse(&json).map_err(|error| invalid(&error))?;
     Ok((options, process))
 }
 

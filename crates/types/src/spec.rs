@@ -1,4 +1,4 @@
-//! The OCI runtime specification's `config.json` (1.2, with the additions of 1.3 that runtimes read).
+//! The OCI runtime specification's `config.json` (1.3).
 //!
 //! Types carry the specification's names with the prefix `Linux` where its Go types have one. Every
 //! field is optional where the specification says so, unknown fields are ignored (specification,
@@ -6,6 +6,7 @@
 //! container decides what it knows and names what it does not. Nothing here checks or fills in values.
 
 mod linux;
+mod parse;
 mod process;
 mod resources;
 mod seccomp;
@@ -15,6 +16,7 @@ pub use linux::{
     Linux, LinuxDevice, LinuxIdMapping, LinuxIntelRdt, LinuxMemoryPolicy, LinuxNamespace, LinuxNetDevice,
     LinuxPersonality, LinuxTimeOffset,
 };
+pub use parse::parse;
 pub use process::{
     ConsoleSize, CpuAffinity, LinuxCapabilities, LinuxIoPriority, PosixRlimit, Process, Scheduler, User,
 };
@@ -29,7 +31,7 @@ use alloc::{collections::BTreeMap, string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 /// The version of the specification that generated documents carry.
-pub const VERSION: &str = "1.2.0";
+pub const VERSION: &str = "1.3.0";
 
 /// Whether a value is the default of its type, so that it need not be written.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {

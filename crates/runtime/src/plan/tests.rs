@@ -44,7 +44,6 @@ fn what_cannot_work_is_refused() {
         (r#"{"linux": {"namespaces": [{"type": "mount"}, {"type": "user"}]}}"#, "uidMappings"),
         (r#"{"linux": {"namespaces": [{"type": "mount"}, {"type": "network", "path": "ns"}]}}"#, "absolute"),
         (r#"{"linux": {"rootfsPropagation": "sideways"}}"#, "sideways"),
-        (r#"{"linux": {"maskedPaths": ["proc/kcore"]}}"#, "not absolute"),
         (r#"{"linux": {"devices": [{"path": "/dev/x", "type": "q"}]}}"#, "type"),
         (
             r#"{"linux": {"devices": [{"path": "/dev/x", "type": "c", "major": -1, "minor": 0}]}}"#,

@@ -213,7 +213,7 @@ fn update(shim: &Shim, request: &wire::UpdateTaskRequest) -> Result<Vec<u8>, Sta
     let container = shim.container(&request.id)?;
     let missing = || Status::new(ErrorKind::InvalidArgument, "update: resources are missing");
     let any = request.resources.as_ref().ok_or_else(missing)?;
-    let resources: LinuxResources = serde_json::from_slice(&any.value).map_err(|error| {
+    let resources: LinuxResources = tare_types::spec::parse(&any.value).map_err(|error| {
         Status::new(ErrorKind::InvalidArgument, format!("update: resources {}: {error}", any.type_url))
     })?;
     let updated = container.runtime().update(&resources);
