@@ -6,9 +6,12 @@ mod process;
 mod table;
 
 use crate::{Engine, Error, Result};
-use std::io;
+use std::{io, time::Duration};
 use tare_sys::cgroup::{self, Mounts};
 use tare_types::{ErrorKind, Namespace};
+
+/// How long reading `/proc` may take: it waits for the memory map of a process, which one that hangs may hold.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// The verb of process lists.
 #[derive(Debug, Clone)]
@@ -52,7 +55,12 @@ impl Top {
         let made = crate::stores::blocking(VERB, move || {
             Ok(members(pid).and_then(|pids| table::make(pids, &format)))
         });
-        let table = made.await?.map_err(|error| {
+        let made = tokio::time::timeout(LIMIT, made).await.map_err(|_| {
+            let detail =
+                format!("/proc did not answer within {LIMIT:?}: a process in it hangs in the kernel");
+            Error::new(ErrorKind::DeadlineExceeded, VERB, "container", reference, detail)
+        })?;
+        let table = made?.map_err(|error| {
             Error::new(ErrorKind::Internal, VERB, "container", reference, "").with_source(error)
         })?;
         self.engine.publish(&entry, crate::lifecycle::stop::action(&entry, "top"));

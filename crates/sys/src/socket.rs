@@ -2,13 +2,14 @@
 
 use crate::{Context, Errno, Error, Result};
 use alloc::format;
-use core::mem::MaybeUninit;
+use core::{mem::MaybeUninit, time::Duration};
 use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     io::{IoSlice, IoSliceMut},
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
         SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+        sockopt::{self, Timeout},
     },
 };
 
@@ -21,16 +22,30 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
         .on("socketpair", || "")
 }
 
-/// Connects to a listening stream socket of the host.
+/// How long the peer may take to accept a connection, and to make room for what is sent to it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Connects to a listening stream socket of the host. Sending over it has the same limit of 10 seconds, also for whoever
+/// inherits it.
 ///
 /// # Errors
-/// socket(2)'s and connect(2)'s; ENAMETOOLONG for a path beyond 107 bytes.
+/// socket(2)'s and connect(2)'s; ENAMETOOLONG for a path beyond 107 bytes; ETIMEDOUT when nobody accepts within 10
+/// seconds.
 pub fn connect(path: &str) -> Result<OwnedFd> {
+    connect_within(path, PATIENCE)
+}
+
+fn connect_within(path: &str, limit: Duration) -> Result<OwnedFd> {
     let address = SocketAddrUnix::new(path).on("connect", || path)?;
     let socket =
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .on("socket", || path)?;
-    rustix::net::connect(&socket, &address).on("connect", || path)?;
+    // Without it connect(2) waits for as long as the queue of the listener is full (unix(7)).
+    sockopt::set_socket_timeout(&socket, Timeout::Send, Some(limit)).on("setsockopt", || "SO_SNDTIMEO")?;
+    let connected = rustix::net::connect(&socket, &address);
+    connected
+        .map_err(|errno| if errno == Errno::AGAIN { Errno::TIMEDOUT } else { errno })
+        .on("connect", || path)?;
     Ok(socket)
 }
 
@@ -125,6 +140,20 @@ mod tests {
         let mut bytes = [0; 8];
         rustix::io::read(&there, &mut bytes).unwrap();
         assert_eq!(unread_by_peer(&here).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_listener_that_does_not_accept_is_given_up() {
+        let directory = std::env::temp_dir().join(format!("tare-sys-{}", rustix::process::getpid()));
+        let path = directory.to_str().unwrap();
+        let listener = std::os::unix::net::UnixListener::bind(path).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let limit = Duration::from_millis(50);
+        let _queued = connect_within(path, limit).unwrap();
+        let error = connect_within(path, limit).unwrap_err();
+        assert_eq!(error.errno(), Errno::TIMEDOUT);
+        assert!(alloc::format!("{error}").contains(path), "{error}");
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]

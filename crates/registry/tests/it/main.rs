@@ -8,3 +8,4 @@ mod documents;
 mod probes;
 mod push;
 mod support;
+mod tls;
