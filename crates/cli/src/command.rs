@@ -17,6 +17,7 @@ pub(crate) mod session;
 pub(crate) mod simple;
 pub(crate) mod stats;
 pub(crate) mod system;
+pub(crate) mod transfer;
 pub(crate) mod volumes;
 
 use crate::failure::Failure;

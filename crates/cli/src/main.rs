@@ -102,7 +102,8 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
 
 async fn verbs(client: &Client, verb: Verb) -> Result<(), Failure> {
     use command::{
-        copy, events, exec, images, inspect, list, login, logs, networks, run, simple, stats, system, volumes,
+        copy, events, exec, images, inspect, list, login, logs, networks, run, simple, stats, system,
+        transfer, volumes,
     };
     match verb {
         Verb::Run(args) => run::run(client, &args).await,
@@ -126,6 +127,11 @@ async fn verbs(client: &Client, verb: Verb) -> Result<(), Failure> {
         Verb::Port(args) => simple::port(client, &args).await,
         Verb::Diff(name) => simple::diff(client, &name.name).await,
         Verb::Update(args) => simple::update(client, &args).await,
+        Verb::Commit(args) => transfer::commit(client, &args).await,
+        Verb::Export(args) => transfer::export(client, &args).await,
+        Verb::Import(args) => transfer::import(client, &args).await,
+        Verb::Save(args) => transfer::save(client, &args).await,
+        Verb::Load(args) => transfer::load(client, &args).await,
         Verb::Pull(args) => images::pull(client, &args).await,
         Verb::Push(args) => images::push(client, &args).await,
         Verb::Images(args) => list::images(client, &args).await,
@@ -173,6 +179,8 @@ async fn containers(client: &Client, verb: ContainerVerb) -> Result<(), Failure>
         ContainerVerb::Port(args) => Verb::Port(args),
         ContainerVerb::Diff(args) => Verb::Diff(args),
         ContainerVerb::Update(args) => Verb::Update(args),
+        ContainerVerb::Commit(args) => Verb::Commit(args),
+        ContainerVerb::Export(args) => Verb::Export(args),
     };
     Box::pin(verbs(client, verb)).await
 }
@@ -188,6 +196,9 @@ async fn image_verbs(client: &Client, verb: ImageVerb) -> Result<(), Failure> {
         ImageVerb::Rm(args) => Verb::Rmi(args),
         ImageVerb::Tag(args) => Verb::Tag(args),
         ImageVerb::History(args) => Verb::History(args),
+        ImageVerb::Import(args) => Verb::Import(args),
+        ImageVerb::Save(args) => Verb::Save(args),
+        ImageVerb::Load(args) => Verb::Load(args),
     };
     Box::pin(verbs(client, verb)).await
 }

@@ -59,12 +59,16 @@ impl Typed {
     fn wanted(&self) -> String {
         let arguments: Vec<&Arg> = self.command.get_positionals().collect();
         let least: usize = arguments.iter().filter(|a| a.is_required_set()).map(|a| required_of(a)).sum();
-        let open = arguments.iter().any(|argument| is_many(argument));
+        // docker sets no upper bound for it.
+        let open = arguments.iter().any(|argument| is_many(argument)) || self.command.get_name() == "import";
         let optional = arguments.iter().any(|argument| !argument.is_required_set());
         let (count, plural) = match arguments.len() {
             _ if open || !optional => (least, least != 1),
             most => (most, most != 1),
         };
+        if let Some((least, most)) = self.range() {
+            return format!("requires at least {least} and at most {most} arguments");
+        }
         let bound = match (open, optional) {
             (true, _) => "at least ",
             (false, true) => "at most ",
@@ -76,8 +80,18 @@ impl Typed {
         }
     }
 
+    /// The bounds where there are both: `commit` and `port`.
+    fn range(&self) -> Option<(usize, usize)> {
+        let arguments: Vec<&Arg> = self.command.get_positionals().collect();
+        let bounded =
+            arguments.iter().all(|argument| !is_many(argument)) && self.command.get_name() != "import";
+        let least = arguments.iter().filter(|argument| argument.is_required_set()).count();
+        (bounded && least > 0 && least < arguments.len()).then_some((least, arguments.len()))
+    }
+
     fn wrong_count(&self) -> String {
-        format!("tare: '{}' {}\n\n{}\n\n{}", self.path, self.wanted(), self.usage(), self.more("See"))
+        let verb = if self.range().is_some() { "Run" } else { "See" };
+        format!("tare: '{}' {}\n\n{}\n\n{}", self.path, self.wanted(), self.usage(), self.more(verb))
     }
 }
 

@@ -255,6 +255,8 @@ pub(crate) fn for_run(
             }
         }
     }
+    let key = crate::key::Key::new(&record.namespace, &record.id);
+    mounts::share_memory(engine, &key, &fields.security.ipc, &mut spec.mounts)?;
     let held = subpath::apply(&fields.mounts, &mut spec.mounts)?;
     Ok((encode(&spec)?.value, held))
 }

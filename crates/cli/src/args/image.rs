@@ -102,6 +102,89 @@ pub(crate) struct HistoryArgs {
     pub(crate) image: String,
 }
 
+/// `save`
+#[derive(Debug, Args)]
+pub(crate) struct SaveArgs {
+    /// Write to a file, instead of STDOUT
+    #[arg(short, long)]
+    pub(crate) output: Option<String>,
+    /// Save only the given platform variant ("os[/arch[/variant]]")
+    #[arg(long)]
+    pub(crate) platform: Option<String>,
+    /// Images, by name or id
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+}
+
+/// `load`
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// Read from tar archive file, instead of STDIN
+    #[arg(short, long)]
+    pub(crate) input: Option<String>,
+    /// Load only the given platform variant ("os[/arch[/variant]]")
+    #[arg(long)]
+    pub(crate) platform: Option<String>,
+    /// Suppress the load output
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// `import`
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// Apply Dockerfile instruction to the created image
+    #[arg(short, long)]
+    pub(crate) change: Vec<String>,
+    /// Set commit message for imported image
+    #[arg(short, long)]
+    pub(crate) message: Option<String>,
+    /// Set platform if server is multi-platform capable
+    #[arg(long)]
+    pub(crate) platform: Option<String>,
+    /// file|URL|-
+    #[arg(value_name = "file|URL|-")]
+    pub(crate) source: String,
+    /// REPOSITORY[:TAG]
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    pub(crate) reference: Option<String>,
+}
+
+/// `commit`
+#[derive(Debug, Args)]
+pub(crate) struct CommitArgs {
+    /// Author (e.g., "John Hannibal Smith <hannibal@a-team.com>")
+    #[arg(short, long)]
+    pub(crate) author: Option<String>,
+    /// Apply Dockerfile instruction to the created image
+    #[arg(short, long)]
+    pub(crate) change: Vec<String>,
+    /// Commit message
+    #[arg(short, long)]
+    pub(crate) message: Option<String>,
+    /// Pause container during commit
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "true",
+        default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) pause: bool,
+    /// Container, by name or id
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) container: String,
+    /// REPOSITORY[:TAG]
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    pub(crate) reference: Option<String>,
+}
+
+/// `export`
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// Write to a file, instead of STDOUT
+    #[arg(short, long)]
+    pub(crate) output: Option<String>,
+    /// Container, by name or id
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) container: String,
+}
+
 /// `login`
 #[derive(Debug, Args)]
 pub(crate) struct LoginArgs {

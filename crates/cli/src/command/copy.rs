@@ -306,7 +306,7 @@ async fn put(
         let mut writer = ChannelWriter { sender };
         produce(&mut writer)
     });
-    let body: Body = StreamBody::new(tokio_stream_of(receiver)).boxed();
+    let body: Body = StreamBody::new(stream_of(receiver)).boxed();
     let url = with_query(
         &format!("/containers/{container}/archive"),
         &[
@@ -321,7 +321,7 @@ async fn put(
     produced.map_err(|error| Failure::new(format!("pack: {error}")))
 }
 
-fn tokio_stream_of<T: Send + 'static>(
+pub(crate) fn stream_of<T: Send + 'static>(
     receiver: mpsc::Receiver<T>,
 ) -> impl futures_util::Stream<Item = T> + Send + Sync {
     futures_util::stream::unfold(receiver, |mut receiver| async move {

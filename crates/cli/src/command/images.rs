@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::io::IsTerminal;
 use tare_types::Reference;
 
-fn parse(image: &str) -> Result<Reference, Failure> {
+pub(crate) fn parse(image: &str) -> Result<Reference, Failure> {
     Reference::parse_familiar(image).map_err(|error| {
         if image.bytes().any(|b| b.is_ascii_uppercase()) && error.reason.contains("lower case") {
             return Failure::new(format!(

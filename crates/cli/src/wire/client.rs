@@ -198,6 +198,19 @@ impl Client {
         check(response).await.map(|_| ())
     }
 
+    /// Sends a body of bytes as it is, with a streaming answer.
+    pub(crate) async fn post_body(
+        &self,
+        path: &str,
+        content_type: &str,
+        body: Body,
+    ) -> Result<Chunks, Failure> {
+        let request =
+            self.request(Method::POST, path)?.header(header::CONTENT_TYPE, content_type).body(body)?;
+        let (response, _connection) = self.send(request).await?;
+        Ok(Chunks { body: check(response).await?.into_body(), rest: BytesMut::new() })
+    }
+
     /// GET with a JSON answer.
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Failure> {
         self.json(Method::GET, path, None).await

@@ -188,7 +188,7 @@ pub(crate) fn from_endpoint(
         aliases: Some(request.aliases.clone()).filter(|aliases| !aliases.is_empty()),
         mac_address: request.mac_address.clone().unwrap_or_default(),
         driver_opts: asked.and_then(|asked| asked.driver_opts.clone()),
-        links: asked.and_then(|asked| asked.links.clone()),
+        links: shown_links(request),
         ..EndpointSettings::default()
     };
     if let Some(state) = state {
@@ -203,6 +203,13 @@ pub(crate) fn from_endpoint(
         endpoint.mac_address.clone_from(&state.mac_address);
     }
     endpoint
+}
+
+/// The links of an endpoint; those of the built-in bridge belong to the container.
+fn shown_links(request: &NetworkRequest) -> Option<Vec<String>> {
+    let of_endpoint = matches!(request.mode, NetworkMode::Named(_)) && !request.links.is_empty();
+    let link = |link: &Link| format!("{}:{}", link.container, link.alias);
+    of_endpoint.then(|| request.links.iter().map(link).collect())
 }
 
 /// Name under which the network of a container is shown; `None` when it uses another container's.
@@ -262,14 +269,14 @@ fn from_other(state: Option<&EndpointState>, asked: &NetworkAttachment) -> Endpo
     let request = NetworkRequest {
         aliases: asked.aliases.clone(),
         mac_address: asked.mac_address.clone(),
+        mode: NetworkMode::Named(asked.network.clone()),
+        links: asked.links.clone(),
         ..NetworkRequest::default()
     };
     let ipam = asked
         .ipv4_address
         .map(|address| EndpointIpam { ipv4_address: address.to_string(), ..EndpointIpam::default() });
-    let link = |link: &Link| format!("{}:{}", link.container, link.alias);
-    let links = Some(asked.links.iter().map(link).collect()).filter(|links: &Vec<_>| !links.is_empty());
-    EndpointSettings { ipam_config: ipam, links, ..from_endpoint(state, &request, None) }
+    EndpointSettings { ipam_config: ipam, ..from_endpoint(state, &request, None) }
 }
 
 /// A network as `network inspect` shows it, with the containers on it.

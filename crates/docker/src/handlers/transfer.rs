@@ -77,7 +77,8 @@ pub(crate) async fn import(door: &Docker, request: Request) -> Handled {
     let images = door.engine().images();
     let importing = images.import(door.namespace(), import, receiver);
     let ((), id) = tokio::join!(feed(request.body, sender), importing);
-    body::ok(&json!({ "status": id?.to_string() }))
+    let id = id.map_err(archive_error)?;
+    body::ok(&json!({ "status": id.to_string() }))
 }
 
 /// `GET /containers/{name}/export`.
@@ -114,11 +115,23 @@ pub(crate) async fn load(door: &Docker, request: Request) -> Handled {
             }
         }
         Err(error) => {
-            let message = ApiError::from(error).message().to_owned();
+            let message = archive_error(error).message().to_owned();
             text += &line(&json!({ "errorDetail": { "message": message }, "error": message }));
         }
     }
     Ok(body::bytes(StatusCode::OK, "application/json", text))
+}
+
+/// The error of an archive that cannot be read, without the layer that it was to be: the reason alone.
+fn archive_error(error: tare_engine::Error) -> ApiError {
+    let text = error.to_string();
+    match text.split_once("apply layer entry ") {
+        Some((_, reason)) => {
+            let reason = reason.strip_prefix("\"\": ").unwrap_or(reason);
+            ApiError::bad_parameter(format!("Error processing tar file: {reason}"))
+        }
+        None => error.into(),
+    }
 }
 
 fn line(value: &serde_json::Value) -> String {

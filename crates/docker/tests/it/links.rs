@@ -112,3 +112,33 @@ async fn a_running_container_leaves_its_first_network_and_joins_another() {
     assert!(networks().await["bridge"]["IPAddress"].as_str().is_some_and(|ip| !ip.is_empty()));
     door.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_ipc_namespace_shares_its_memory() {
+    let Some(door) = Door::with_image().await else { return };
+    let ipc = |mode: &str| format!(r#","HostConfig":{{"NetworkMode":"none","IpcMode":"{mode}"}}"#);
+    door.run("donor", &["sh", "-c", "echo shared > /dev/shm/f; exec sleep 1000"], &ipc("shareable")).await;
+    let script = "until test -s /dev/shm/f; do sleep 0.01; done; cat /dev/shm/f; echo back > /dev/shm/g";
+    door.run("guest", &["sh", "-c", script], &ipc("container:donor")).await;
+    assert_eq!(output(&door, "guest").await, "shared\n");
+    // Through one that joined, it is the same.
+    door.run("third", &["sleep", "1000"], &ipc("container:donor")).await;
+    door.run("fourth", &["cat", "/dev/shm/g"], &ipc("container:third")).await;
+    assert_eq!(output(&door, "fourth").await, "back\n");
+    door.run("own", &["sh", "-c", "cat /dev/shm/f || echo none"], &ipc("private")).await;
+    assert_eq!(output(&door, "own").await, "none\n");
+
+    let directory = door.socket.parent().unwrap().display().to_string();
+    let mounted = || {
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        table.lines().filter(|line| line.contains(&directory) && line.contains("/shm ")).count()
+    };
+    assert_eq!(mounted(), 1);
+    assert_eq!(door.call("DELETE", "/containers/donor?force=1").await.status, 204);
+    let limit = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while mounted() != 0 {
+        assert!(std::time::Instant::now() < limit, "shared memory stays mounted");
+        tokio::task::yield_now().await;
+    }
+    door.close().await;
+}

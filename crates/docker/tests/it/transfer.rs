@@ -80,3 +80,74 @@ async fn sizes_are_counted_when_they_are_asked_for() {
     assert!(door.get("/containers/big/json").await.json().get("SizeRw").is_none());
     door.close().await;
 }
+
+/// Runs `tare` of the same build to its end, within 30 seconds.
+async fn tare(door: &Door, arguments: &[&str]) -> (i32, String, String) {
+    let program = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("tare");
+    let output = tokio::process::Command::new("timeout")
+        .args(["-k", "1", "30"])
+        .arg(program)
+        .args(["-H", &format!("unix://{}", door.socket.display())])
+        .args(arguments)
+        .stdin(std::process::Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_and_file_systems_travel_through_tare() {
+    let Some(door) = Door::with_image().await else { return };
+    let program = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("tare");
+    if !tare_testkit::skip::needs(&[(
+        program.is_file(),
+        "tare in the target directory (cargo build -p tare-cli)",
+    )]) {
+        return door.close().await;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (images, root) = (path("images.tar"), path("root.tar"));
+    let none = ["run", "--rm", "--network", "none"];
+    door.run("maker", &["sh", "-c", "echo made > /made"], "").await;
+    door.wait("maker").await;
+
+    let (code, id, error) = tare(&door, &["commit", "-m", "why", "-c", "ENV A=b", "maker", "made:1"]).await;
+    assert_eq!((code, &id[..7]), (0, "sha256:"), "{error}");
+    assert_eq!(tare(&door, &["save", "-o", &images, "made:1"]).await, (0, String::new(), String::new()));
+    assert_eq!(tare(&door, &["rmi", "made:1"]).await.0, 0);
+    let loaded = tare(&door, &["load", "-i", &images]).await;
+    assert_eq!(loaded, (0, "Loaded image: made:1".to_owned(), String::new()));
+    let said = tare(&door, &[&none[..], &["made:1", "sh", "-c", "echo $A; cat /made"]].concat()).await;
+    assert_eq!(said, (0, "b\nmade".to_owned(), String::new()));
+
+    assert_eq!(tare(&door, &["export", "-o", &root, "maker"]).await, (0, String::new(), String::new()));
+    let (code, id, error) = tare(&door, &["import", "-c", "CMD cat /made", &root, "flat:1"]).await;
+    assert_eq!((code, &id[..7]), (0, "sha256:"), "{error}");
+    let said = tare(&door, &[&none[..], &["flat:1"]].concat()).await;
+    assert_eq!(said, (0, "made".to_owned(), String::new()));
+
+    std::fs::write(path("junk"), "no archive").unwrap();
+    for (words, expected) in [
+        (&["commit", "nothing"][..], "Error response from daemon: No such container: nothing"),
+        (
+            &["save", "-o", "/nothing/x", "made:1"],
+            "failed to save image: invalid output path: stat /nothing: no such file or directory",
+        ),
+        (&["load", "-i", "/nothing"], "open /nothing: no such file or directory"),
+        (
+            &["import", &path("junk")],
+            "Error response from daemon: Error processing tar file: the archive is cut off",
+        ),
+    ] {
+        assert_eq!(tare(&door, words).await, (1, String::new(), expected.to_owned()));
+    }
+    let (code, _, error) = tare(&door, &["save", "-o", &path("none"), "nothing"]).await;
+    assert_eq!((code, error.as_str()), (1, "Error response from daemon: No such image: nothing:latest"));
+    let left: Vec<_> =
+        std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 3, "a save that fails leaves nothing: {left:?}");
+    door.close().await;
+}

@@ -13,7 +13,7 @@ use crate::{
     },
     network::EndpointState,
     record::{ContainerRecord, Desired, EngineFields, LastExit},
-    request::{PortMapping, RestartPolicy},
+    request::{NamespaceMode, PortMapping, RestartPolicy},
     shim::{attach::Open, bundle::Facts, options, resolve},
     spec,
     state::Status,
@@ -206,6 +206,9 @@ async fn complete(
     simple: bool,
     wanted: &[PortMapping],
 ) -> Result<()> {
+    if fields.security.ipc == NamespaceMode::Shareable {
+        prepared.bundle.mount_shared_memory(fields.shm_size)?;
+    }
     if prepared.shim.native {
         prepared.bundle.write_spec(&new.spec)?;
         let log = engine.container_directory(&entry.key);

@@ -4,12 +4,17 @@
 //! noted here survives kill -9 of every process and not a reboot, which ends the task anyway; so nothing is synced.
 
 use crate::{Error, Result, key::Key, network::EndpointState, tasks::Stdio};
+use rustix::mount::MountAttrFlags;
 use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::{
+        fd::AsFd,
+        unix::fs::{DirBuilderExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
 };
+use tare_sys::{RootDir, mount};
 use tare_types::{ErrorKind, Timestamp};
 
 /// Directory of all bundles below the state directory (containerd's name).
@@ -93,6 +98,28 @@ impl Bundle {
         self.path.join("streams")
     }
 
+    /// Where the /dev/shm of a container is mounted whose IPC others may join.
+    pub(crate) fn shared_memory(&self) -> PathBuf {
+        self.path.join("shm")
+    }
+
+    /// Mounts that file system: `size` bytes of memory. It goes with the bundle.
+    pub(crate) fn mount_shared_memory(&self, size: u64) -> Result<()> {
+        let path = self.shared_memory();
+        let made = fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|error| failed("make shared memory of", &path, error))?;
+        let size = size.to_string();
+        let options = [("mode", Some("1777")), ("size", Some(size.as_str()))];
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let mounted = mount::new_filesystem("tmpfs", Some("shm"), &options, attributes).and_then(|tree| {
+            let place = RootDir::open_ambient(&path.to_string_lossy())?;
+            mount::attach(&tree, place.as_fd())
+        });
+        mounted.map_err(|error| failed("mount shared memory of", &path, io::Error::other(error)))
+    }
+
     /// Its directory.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -153,9 +180,14 @@ impl Bundle {
 
     /// Removes it. One that is gone is removed.
     ///
-    /// Nothing is mounted below it in the daemon's mount namespace for Tare's shim; a foreign shim mounts the rootfs here
-    /// and unmounts it on delete, and what it left mounted is let go first so that the removal never enters it.
+    /// For Tare's shim nothing is mounted below it in the daemon's mount namespace but shared memory; a foreign shim mounts
+    /// the rootfs here and unmounts it on delete, and what it left mounted is let go first so that the removal never
+    /// enters it.
     pub(crate) fn remove(&self) -> Result<()> {
+        let memory = self.shared_memory();
+        if fs::remove_dir(&memory).is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
+            detach(&memory)?;
+        }
         let rootfs = self.path.join("rootfs");
         // rmdir, not a walk: whatever is in a root file system belongs to its snapshot.
         match fs::remove_dir(&rootfs) {

@@ -3,8 +3,10 @@
 use crate::{
     Engine, Error, Result,
     images::Image,
+    key::Key,
     record::{EngineFields, MountKind, MountPoint, VolumeDevice},
     request::{CreateContainer, MountRequest, MountSource, NamespaceMode},
+    shim::bundle::Bundle,
     volumes::{CreateVolume, Pins, Volume},
 };
 use std::{
@@ -292,6 +294,41 @@ pub(crate) fn shared_memory(mode: &NamespaceMode, size: u64) -> Option<Mount> {
             })
         }
     }
+}
+
+/// How often one container's IPC may be another's.
+const IPC_DEPTH: usize = 8;
+
+/// Puts the shared memory that goes with an IPC namespace in the place of an own one: that of a container others may
+/// join, or of the one that is joined.
+pub(crate) fn share_memory(
+    engine: &Engine,
+    key: &Key,
+    mode: &NamespaceMode,
+    mounts: &mut [Mount],
+) -> Result<()> {
+    let mut own = mounts.iter_mut().filter(|mount| mount.destination == "/dev/shm" && mount.source == "shm");
+    let Some(mount) = own.next() else { return Ok(()) };
+    let (mut key, mut mode) = (key.clone(), mode.clone());
+    for _ in 0..IPC_DEPTH {
+        let source = match mode {
+            NamespaceMode::Shareable => Bundle::of(&engine.config().state, &key).shared_memory(),
+            NamespaceMode::Host => "/dev/shm".into(),
+            NamespaceMode::Container(reference) => {
+                let other = engine.entry("share IPC of", &key.namespace, &reference)?;
+                let record = other.record();
+                key = other.key.clone();
+                mode = record.engine.as_ref().map(|fields| fields.security.ipc.clone()).unwrap_or_default();
+                continue;
+            }
+            NamespaceMode::Default | NamespaceMode::Private | NamespaceMode::None => return Ok(()),
+        };
+        mount.kind = "bind".into();
+        mount.source = source.to_string_lossy().into_owned();
+        mount.options = ["rbind", "rprivate", "nosuid", "noexec", "nodev"].map(Into::into).into();
+        return Ok(());
+    }
+    Err(invalid("IPC mode", key.id.as_str(), "containers join each other's IPC in a circle"))
 }
 
 #[cfg(test)]
