@@ -201,6 +201,7 @@ impl<'a> Child<'a> {
             Op::NoNewPrivileges => rustix::thread::set_no_new_privs(true).at(Call::Prctl),
             Op::Seccomp(filter, flags, listener) => seccomp(filter, flags, listener),
             Op::CloseOnExecFrom(first) => raw::close_range(first, u32::MAX, true).at(Call::CloseRange),
+            Op::KeepOnExec(fd) => rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).at(Call::Fcntl),
             _ => Err(Failed { call: Call::None, errno: Errno::NOSYS }),
         }
     }

@@ -124,6 +124,8 @@ pub enum Op<'a> {
     Seccomp(&'a [SockFilter], u32, Option<ListenerOp<'a>>),
     /// Marks descriptors from this one on close-on-exec.
     CloseOnExecFrom(u32),
+    /// Leaves a descriptor open over execve, at its own number.
+    KeepOnExec(BorrowedFd<'a>),
     /// Finds the first of these that can be executed.
     FindProgram(&'a [&'a CStr]),
     /// Executes what [`Op::FindProgram`] found.

@@ -99,7 +99,7 @@ calls! {
     HookTimeout = "hook timeout", NotADevice = "device check", Personality = "personality",
     SchedSetattr = "sched_setattr", IoprioSet = "ioprio_set", Outside = "working directory check",
     Copy = "copy", Getdents = "getdents64", Readlink = "readlinkat", SchedSetaffinity = "sched_setaffinity",
-    SetMempolicy = "set_mempolicy", Sigaction = "rt_sigaction",
+    SetMempolicy = "set_mempolicy", Sigaction = "rt_sigaction", Fcntl = "fcntl",
 }
 
 /// A failure inside an operation.

@@ -1,5 +1,6 @@
 //! The commands.
 
+mod checkpoint;
 mod create;
 mod events;
 mod exec;
@@ -19,23 +20,26 @@ use alloc::string::{String, ToString};
 /// What `--help` prints, without its head.
 const HELP: &str = "\
 COMMANDS:
-   create    create a container
-   delete    delete the resources of a container
-   events    show events and usage of a container
-   exec      execute a process in a container
-   features  show what this runtime can do
-   kill      send a signal to a container
-   list      list containers
-   pause     suspend all processes of a container
-   ps        show the processes of a container
-   resume    resume all processes of a container
-   run       create and run a container
-   spec      make a configuration to start from
-   start     start the program of a created container
-   state     show the state of a container
-   update    change the limits of a container
+   checkpoint  write images of a running container
+   create      create a container
+   delete      delete the resources of a container
+   events      show events and usage of a container
+   exec        execute a process in a container
+   features    show what this runtime can do
+   kill        send a signal to a container
+   list        list containers
+   pause       suspend all processes of a container
+   ps          show the processes of a container
+   restore     bring a container back from images
+   resume      resume all processes of a container
+   run         create and run a container
+   spec        make a configuration to start from
+   start       start the program of a created container
+   state       show the state of a container
+   update      change the limits of a container
 
 GLOBAL OPTIONS:
+   --criu value        program for checkpoint and restore (default: criu, in $PATH)
    --log value         file that failures are logged to
    --log-format value  text or json (default: text)
    --root value        directory of the states (default: /run/tare-oci)
@@ -120,19 +124,13 @@ static COMMANDS: &[Command] = &[
     Command { name: "events", flags: &events::FLAGS, run: events::events },
     Command { name: "update", flags: &update::FLAGS, run: update::update },
     Command { name: "spec", flags: &spec::FLAGS, run: spec::spec },
+    Command { name: "checkpoint", flags: &checkpoint::CHECKPOINT, run: checkpoint::checkpoint },
+    Command { name: "restore", flags: &checkpoint::RESTORE, run: checkpoint::restore },
     Command { name: "features", flags: &NO_FLAGS, run: features::features },
 ];
 
 /// Runs the command of this name.
 pub(crate) fn run(context: &Context<'_>, name: &str, words: &[String]) -> Outcome {
-    let asks = |word: &String| matches!(word.as_str(), "-h" | "--help" | "-help");
-    if matches!(name, "checkpoint" | "restore") {
-        if words.first().is_some_and(asks) {
-            output::print(&help(context.program, name, &NO_FLAGS))?;
-            return Ok(0);
-        }
-        return Err(Failure::from(tare_runtime::Error::unimplemented(name)));
-    }
     if matches!(name, "help" | "h") {
         output::print(&overview(context.program))?;
         return Ok(0);

@@ -34,6 +34,8 @@ pub(crate) struct Context<'a> {
     /// By `--root`.
     pub(crate) root_is_given: bool,
     pub(crate) systemd_cgroup: bool,
+    /// `--criu`: a name or a path.
+    pub(crate) criu: String,
     /// `--rootless`; nothing for `auto`.
     pub(crate) rootless: Option<bool>,
     pub(crate) log: Log,
@@ -118,6 +120,7 @@ pub fn run(arguments: &[String], environment: &[String]) -> i32 {
         root_is_given: global.value("root").is_some(),
         root: global.value("root").map_or_else(default_root, ToString::to_string),
         systemd_cgroup: global.has("systemd-cgroup"),
+        criu: global.value("criu").filter(|program| !program.is_empty()).unwrap_or("criu").to_string(),
         rootless: match global.value("rootless").unwrap_or("auto") {
             "auto" => None,
             word => match word.parse() {

@@ -181,7 +181,7 @@ fn not_found(operation: &'static str, name: &str, errno: Errno) -> Error {
 
 fn describe(op: &Op<'_>) -> String {
     match op {
-        Op::CloseOthers(_) | Op::CloseOnExecFrom(_) => "close descriptors".to_string(),
+        Op::CloseOthers(_) | Op::CloseOnExecFrom(_) | Op::KeepOnExec(_) => "close descriptors".to_string(),
         Op::JoinCgroup(_) => "join the cgroup".to_string(),
         Op::WriteFile(path, _) if *path == crate::program::LABEL => {
             "apply the AppArmor profile (is it loaded, and AppArmor enabled on this host?) or SELinux label"

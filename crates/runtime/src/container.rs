@@ -1,8 +1,9 @@
 //! A container that exists.
 
 use crate::{
-    During, Error, ExecOptions, Process, Result,
+    CheckpointOptions, During, Error, ExecOptions, Process, Result,
     cgroup::{Cgroup, OomEvents, Stats},
+    checkpoint,
     child::{self, Outcome},
     create::oci_state,
     exec, hooks,
@@ -261,7 +262,14 @@ impl Container {
         if !self.has_own_pids() {
             self.cgroup.kill(9)?;
         }
-        self.cgroup.remove()?;
+        if let Err(error) = self.cgroup.remove() {
+            if !self.dir.has(checkpoint::MARK) {
+                return Err(error);
+            }
+            // A restore was cut off: what is in there is CRIU and what it was about to restore.
+            self.cgroup.kill(9)?;
+            self.cgroup.remove()?;
+        }
         self.state.tare.rdt().remove()?;
         let ran = hooks::run(
             "poststop",
@@ -323,6 +331,17 @@ impl Container {
             ContainerStatus::Created if self.cgroup.is_frozen()? => self.cgroup.thaw(),
             _ => Err(Error::new(ErrorKind::FailedPrecondition, "container not paused", "", "")),
         }
+    }
+
+    /// Writes images of the container from which [`crate::Runtime::restore`] brings it back. Its processes end, unless
+    /// they are to go on; its state stays until it is deleted.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` for a container that does not run; `NotFound` without CRIU; `Unimplemented` for what CRIU
+    /// would bring back otherwise than it was; `Internal` with CRIU's words and its log for what it cannot dump. The
+    /// container then goes on.
+    pub fn checkpoint(&self, options: &CheckpointOptions<'_>) -> Result<()> {
+        checkpoint::checkpoint(self, options)
     }
 
     /// Process ids of the container's cgroup, as the caller's pid namespace sees them.

@@ -66,15 +66,15 @@ const OPERATION: &str = "unable to start container process";
 
 /// What exists so far, for the way back.
 #[derive(Default)]
-struct Made {
-    dir: Option<StateDir>,
-    cgroup: Option<Cgroup>,
-    rdt: RdtGroup,
-    child: Option<Spawned>,
+pub(crate) struct Made {
+    pub(crate) dir: Option<StateDir>,
+    pub(crate) cgroup: Option<Cgroup>,
+    pub(crate) rdt: RdtGroup,
+    pub(crate) child: Option<Spawned>,
 }
 
 impl Made {
-    fn undo(self) {
+    pub(crate) fn undo(self) {
         // The first error is what the caller must see. What stays behind here (a cgroup that is still
         // busy) has the container's name and is found by it.
         if let Some(spawned) = &self.child {
@@ -288,7 +288,7 @@ impl Launch<'_> {
         if !plan.interfaces.is_empty() {
             interfaces::move_all(&plan.interfaces, spawned.pid, self.prepared)?;
         }
-        let state = self.state_file(spawned.pid, denied)?;
+        let state = new_state(self.options, plan, self.cgroup, self.rdt, spawned.pid, denied)?;
         self.dir.store_new(&state)?;
         hook_files.write(&state)?;
         if let Some(agent) = &agent {
@@ -391,65 +391,72 @@ impl Launch<'_> {
         }
         Ok(denied)
     }
+}
 
-    fn state_file(&self, pid: i32, deny_setgroups: bool) -> Result<StateFile> {
-        let start = tare_sys::process::stat(pid).during("read the first process")?;
-        let (seconds, nanos) = tare_sys::clock::realtime();
-        let (options, plan) = (self.options, self.plan);
-        let mut labels = alloc::vec![format!("bundle={}", options.bundle)];
-        labels.extend(options.spec.annotations.iter().map(|(key, value)| format!("{key}={value}")));
-        let linux = options.spec.linux.as_ref();
-        let namespaces = linux.iter().flat_map(|linux| &linux.namespaces);
-        let config = Config {
-            rootfs: plan.rootfs.clone(),
-            readonlyfs: plan.readonly_root,
-            hostname: options.spec.hostname.clone(),
-            namespaces: namespaces
-                .map(|namespace| ConfigNamespace {
-                    kind: state_name(&namespace.kind),
-                    path: namespace.path.clone(),
-                })
-                .collect(),
-            cgroups: ConfigCgroups {
-                name: options.id.into(),
-                path: plan.cgroups_path.clone(),
-                ..Default::default()
-            },
-            labels,
-            no_new_keyring: options.no_new_keyring,
-            rootless_euid: plan.caller.ordinary,
-            version: options.spec.version.clone(),
-        };
-        let path = |kind: Kind| (kind.state_name().into(), format!("/proc/{pid}/ns/{}", kind.file()));
-        Ok(StateFile {
-            id: options.id.into(),
-            init_process_pid: pid,
-            init_process_start: start.map_or(0, |(start, _)| start),
-            created: Timestamp::new(seconds, nanos),
-            config,
-            rootless: plan.caller.confined,
-            cgroup_paths: self.cgroup.paths().clone(),
-            namespace_paths: Kind::ALL.into_iter().map(path).collect(),
-            external_descriptors: Vec::new(),
-            intel_rdt_path: self.rdt.joined.first().cloned().unwrap_or_default(),
-            tare: Extension {
-                version: 1,
-                bundle: options.bundle.into(),
-                program: plan.process.arguments[0].to_string_lossy().into_owned(),
-                annotations: options.spec.annotations.clone(),
-                namespaces: plan.namespaces.kinds().map(|kind| kind.state_name().into()).collect(),
-                deny_setgroups,
-                personality: linux.and_then(|linux| linux.personality.clone()),
-                memory_policy: linux.and_then(|linux| linux.memory_policy.clone()),
-                listener: plan.process.seccomp.as_ref().and_then(|filter| filter.listener.clone()),
-                rdt_joined: self.rdt.joined.clone(),
-                rdt_made: self.rdt.made.clone(),
-                start_limit: hooks::limit(&plan.hooks.start_container),
-                poststart: plan.hooks.poststart.clone(),
-                poststop: plan.hooks.poststop.clone(),
-            },
-        })
-    }
+/// The state of a container whose first process has just come to be.
+pub(crate) fn new_state(
+    options: &CreateOptions<'_>,
+    plan: &Plan,
+    cgroup: &Cgroup,
+    rdt: &RdtGroup,
+    pid: i32,
+    deny_setgroups: bool,
+) -> Result<StateFile> {
+    let start = tare_sys::process::stat(pid).during("read the first process")?;
+    let (seconds, nanos) = tare_sys::clock::realtime();
+    let mut labels = alloc::vec![format!("bundle={}", options.bundle)];
+    labels.extend(options.spec.annotations.iter().map(|(key, value)| format!("{key}={value}")));
+    let linux = options.spec.linux.as_ref();
+    let namespaces = linux.iter().flat_map(|linux| &linux.namespaces);
+    let config = Config {
+        rootfs: plan.rootfs.clone(),
+        readonlyfs: plan.readonly_root,
+        hostname: options.spec.hostname.clone(),
+        namespaces: namespaces
+            .map(|namespace| ConfigNamespace {
+                kind: state_name(&namespace.kind),
+                path: namespace.path.clone(),
+            })
+            .collect(),
+        cgroups: ConfigCgroups {
+            name: options.id.into(),
+            path: plan.cgroups_path.clone(),
+            ..Default::default()
+        },
+        labels,
+        no_new_keyring: options.no_new_keyring,
+        rootless_euid: plan.caller.ordinary,
+        version: options.spec.version.clone(),
+    };
+    let path = |kind: Kind| (kind.state_name().into(), format!("/proc/{pid}/ns/{}", kind.file()));
+    Ok(StateFile {
+        id: options.id.into(),
+        init_process_pid: pid,
+        init_process_start: start.map_or(0, |(start, _)| start),
+        created: Timestamp::new(seconds, nanos),
+        config,
+        rootless: plan.caller.confined,
+        cgroup_paths: cgroup.paths().clone(),
+        namespace_paths: Kind::ALL.into_iter().map(path).collect(),
+        external_descriptors: Vec::new(),
+        intel_rdt_path: rdt.joined.first().cloned().unwrap_or_default(),
+        tare: Extension {
+            version: 1,
+            bundle: options.bundle.into(),
+            program: plan.process.arguments[0].to_string_lossy().into_owned(),
+            annotations: options.spec.annotations.clone(),
+            namespaces: plan.namespaces.kinds().map(|kind| kind.state_name().into()).collect(),
+            deny_setgroups,
+            personality: linux.and_then(|linux| linux.personality.clone()),
+            memory_policy: linux.and_then(|linux| linux.memory_policy.clone()),
+            listener: plan.process.seccomp.as_ref().and_then(|filter| filter.listener.clone()),
+            rdt_joined: rdt.joined.clone(),
+            rdt_made: rdt.made.clone(),
+            start_limit: hooks::limit(&plan.hooks.start_container),
+            poststart: plan.hooks.poststart.clone(),
+            poststop: plan.hooks.poststop.clone(),
+        },
+    })
 }
 
 /// The kernel takes some policies only from a thread that may run on every processor (sched_setattr(2), EPERM).

@@ -38,6 +38,15 @@ pub(crate) fn move_all(moves: &[DeviceMove], pid: i32, prepared: &Prepared) -> R
     Ok(())
 }
 
+/// Brings `lo` up in the network namespace of a process: CRIU leaves one that it made empty as the kernel does, down.
+pub(crate) fn loopback_up(pid: i32) -> Result<()> {
+    let path = format!("/proc/{pid}/ns/net");
+    let namespace = tare_sys::file::open(&path, OFlags::RDONLY, 0).during(OPERATION)?;
+    let mut batch = Batch::new();
+    route::set_up(&mut batch, route::Which::Name("lo"));
+    socket_in(namespace.as_fd())?.execute(&mut batch).map_err(|error| failure("lo", error))
+}
+
 /// A socket belongs to the namespace it was opened in: the thread is away only for that.
 fn socket_in(namespace: BorrowedFd<'_>) -> Result<Socket> {
     let setns = |errno| Error::system(OPERATION, tare_sys::Error::new("setns", "network", errno));

@@ -20,6 +20,7 @@ extern crate std;
 mod agent;
 mod capture;
 pub mod cgroup;
+mod checkpoint;
 mod child;
 mod container;
 mod create;
@@ -39,6 +40,7 @@ mod state;
 mod userns;
 
 pub use capture::capture;
+pub use checkpoint::{CgroupMode, CheckpointOptions, Criu, ImageOptions, RestoreOptions};
 pub use container::Container;
 pub use create::{CreateOptions, Gate};
 pub use error::{During, Error, Result};

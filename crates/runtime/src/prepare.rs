@@ -155,7 +155,7 @@ fn exposed_mounts() -> Result<Vec<CString>> {
 }
 
 /// The root as a detached clone whose propagation is already right: pivot_root refuses a shared one.
-fn open_root(plan: &Plan) -> Result<OwnedFd> {
+pub(crate) fn open_root(plan: &Plan) -> Result<OwnedFd> {
     let operation = "open the root file system";
     if plan.caller.ordinary {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
@@ -348,6 +348,19 @@ fn prepare_cgroups(readonly: bool, cgroup: &Cgroup, plan: &Plan) -> Result<Prepa
 fn host_name(directory: &str, controller: &str) -> String {
     let holds = |part: &&str| part.split(',').any(|name| name == controller);
     directory.split('/').find(holds).unwrap_or(controller).to_string()
+}
+
+/// Names of the directories that a container of version 1 sees below its cgroup mount, and the host's directories.
+pub(crate) fn cgroup_places(cgroup: &Cgroup) -> Vec<(String, &str)> {
+    let mut places: Vec<(String, &str)> = Vec::new();
+    for (controller, directory) in cgroup.paths() {
+        let known = places.iter().any(|(_, known)| known == directory);
+        if cgroup.unified() != Some(directory) && !known {
+            let name = controller.strip_prefix("name=").unwrap_or(controller);
+            places.push((host_name(directory, name), directory));
+        }
+    }
+    places
 }
 
 fn prepare_device(device: &DevicePlan, plan: &Plan) -> Result<PreparedDevice> {

@@ -194,7 +194,8 @@ pub(crate) fn descriptors(ops: &[Op<'_>]) -> Vec<RawFd> {
     let mut add = |fd: BorrowedFd<'_>| fds.push(fd.as_raw_fd());
     for op in ops {
         match op {
-            Op::JoinCgroup(fd) | Op::AwaitByte(fd) | Op::EnterNamespaces(fd, _) | Op::Stdin(fd) => add(*fd),
+            Op::JoinCgroup(fd) | Op::AwaitByte(fd) | Op::EnterNamespaces(fd, _) => add(*fd),
+            Op::Stdin(fd) | Op::KeepOnExec(fd) => add(*fd),
             Op::Rendezvous(Stage::Hooks(fd)) => add(*fd),
             Op::Rendezvous(Stage::Gate(wait, report)) => {
                 add(*wait);
@@ -363,7 +364,7 @@ impl<'a> Join<'a> {
     }
 }
 
-fn join_cgroups<'a>(ops: &mut Vec<Op<'a>>, entrance: &'a Entrance, rdt: &'a [OwnedFd]) {
+pub(crate) fn join_cgroups<'a>(ops: &mut Vec<Op<'a>>, entrance: &'a Entrance, rdt: &'a [OwnedFd]) {
     if let Entrance::Tasks(tasks, _) = entrance {
         ops.extend(tasks.iter().map(|fd| Op::JoinCgroup(fd.as_fd())));
     }

@@ -1,9 +1,9 @@
 //! The directory of containers.
 
 use crate::{
-    Container, CreateOptions, During, Error, Gate, Process, Result,
+    Container, CreateOptions, During, Error, Gate, Process, RestoreOptions, Result,
     cgroup::Cgroup,
-    child, create,
+    checkpoint, child, create,
     plan::Caller,
     state::{self, StateDir},
 };
@@ -76,6 +76,21 @@ impl Runtime {
         Ok((container, process))
     }
 
+    /// Brings a container back from images. When this returns it runs, and the first process is a child of the caller.
+    ///
+    /// `prestart` and `createRuntime` hooks are run again, others are not (as runc).
+    ///
+    /// # Errors
+    /// As [`Runtime::create`]'s; `NotFound` without CRIU or images; `Unimplemented` for what CRIU would bring back
+    /// otherwise than it was; `Internal` with CRIU's words and its log for what it cannot restore. Whatever was made is
+    /// undone.
+    pub fn restore(&self, options: &RestoreOptions<'_>) -> Result<(Container, Process)> {
+        if self.options.systemd_cgroup {
+            return Err(Error::unimplemented("cgroups through systemd"));
+        }
+        checkpoint::restore(self, options)
+    }
+
     /// Reads the state of a container.
     ///
     /// # Errors
@@ -124,8 +139,14 @@ impl Runtime {
         // Killed on the way, so that some may not have been made.
         paths.retain(|_, directory| rustix::fs::access(directory.as_str(), Access::EXISTS).is_ok());
         let cgroup = Cgroup::from_paths(paths, self.is_rootless());
+        let mut limit = child::LEAVE_LIMIT;
+        if dir.has(checkpoint::MARK) {
+            // A restore has begun in cgroups that it had made: all in there is what it restored, and CRIU.
+            cgroup.kill(9)?;
+            limit = child::KILL_LIMIT;
+        }
         // Processes that stay are somebody else's: the creation would have refused the path.
-        if cgroup.is_deserted(child::LEAVE_LIMIT)? {
+        if cgroup.is_deserted(limit)? {
             cgroup.remove()?;
         }
         dir.remove()
@@ -147,13 +168,18 @@ impl Runtime {
 
     /// Who calls. Where the machine's root is not mapped, `/proc` belongs to somebody else.
     pub(crate) fn caller(&self) -> Caller {
-        let ordinary = !rustix::process::geteuid().is_root();
-        let foreign = || rustix::fs::stat("/proc").is_ok_and(|stat| stat.st_uid != 0);
-        Caller { ordinary, confined: ordinary || foreign() }
+        caller()
     }
 
     /// Whether the caller may lack the right to make cgroups.
     pub(crate) fn is_rootless(&self) -> bool {
         self.options.rootless.unwrap_or_else(|| self.caller().confined)
     }
+}
+
+/// Who calls, in this process's user namespace.
+pub(crate) fn caller() -> Caller {
+    let ordinary = !rustix::process::geteuid().is_root();
+    let foreign = || rustix::fs::stat("/proc").is_ok_and(|stat| stat.st_uid != 0);
+    Caller { ordinary, confined: ordinary || foreign() }
 }

@@ -327,7 +327,12 @@ impl StateDir {
         }
     }
 
-    fn path(&self, name: &str) -> String {
+    /// Whether something of this name is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
         format!("{}/{}/{name}", self.root, self.id)
     }
 }

@@ -7,8 +7,8 @@ use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     io::{IoSlice, IoSliceMut},
     net::{
-        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-        SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
         sockopt::{self, Timeout},
     },
 };
@@ -24,6 +24,48 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
 
 /// How long the peer may take to accept a connection, and to make room for what is sent to it.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A connected pair of close-on-exec sockets that carry whole messages (SOCK_SEQPACKET).
+///
+/// # Errors
+/// socketpair(2)'s.
+pub fn packet_pair() -> Result<(OwnedFd, OwnedFd)> {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .on("socketpair", || "")
+}
+
+/// Sends one whole message; a receiver that is gone is an error, not a signal.
+///
+/// # Errors
+/// send(2)'s.
+pub fn send_packet(socket: impl AsFd, message: &[u8]) -> Result<()> {
+    rustix::io::retry_on_intr(|| rustix::net::send(&socket, message, SendFlags::NOSIGNAL))
+        .on("send", || "message")
+        .map(drop)
+}
+
+/// Receives one message, and the descriptor that came with it (close-on-exec). Length 0 means that the other side is
+/// gone.
+///
+/// # Errors
+/// recvmsg(2)'s; EMSGSIZE for a message longer than `buffer`.
+pub fn receive_packet(socket: impl AsFd, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = rustix::io::retry_on_intr(|| {
+        let mut parts = [IoSliceMut::new(buffer)];
+        rustix::net::recvmsg(&socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)
+    })
+    .on("recvmsg", || "message")?;
+    if received.flags.contains(ReturnFlags::TRUNC) {
+        return Err(Error::new("recvmsg", "message", Errno::MSGSIZE));
+    }
+    let fd = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    Ok((received.bytes, fd))
+}
 
 /// Connects to a listening stream socket of the host. Sending over it has the same limit of 10 seconds, also for whoever
 /// inherits it.
@@ -154,6 +196,22 @@ mod tests {
         assert_eq!(error.errno(), Errno::TIMEDOUT);
         assert!(alloc::format!("{error}").contains(path), "{error}");
         std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn messages_stay_whole() {
+        let (here, there) = packet_pair().unwrap();
+        let (_, write) = rustix::pipe::pipe().unwrap();
+        send_packet(&here, b"one").unwrap();
+        send_fd(&here, b"two", write.as_fd()).unwrap();
+        send_packet(&here, b"too long").unwrap();
+        let mut buffer = [0; 4];
+        assert!(matches!(receive_packet(&there, &mut buffer), Ok((3, None))));
+        assert!(matches!(receive_packet(&there, &mut buffer), Ok((3, Some(_)))));
+        assert_eq!(receive_packet(&there, &mut buffer).unwrap_err().errno(), Errno::MSGSIZE);
+        drop(here);
+        assert!(matches!(receive_packet(&there, &mut buffer), Ok((0, None))));
+        assert_eq!(send_packet(&there, b"x").unwrap_err().errno(), Errno::PIPE);
     }
 
     #[test]

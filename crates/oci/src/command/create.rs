@@ -73,7 +73,7 @@ fn run_foreground(job: &Job<'_>) -> Outcome {
     job.detached_io(false)?;
     // Before the child exists: no signal and no end of it is missed.
     let signals = foreground::block_signals()?;
-    let terminal = job.spec.process.as_ref().is_some_and(|process| process.terminal);
+    let terminal = job.has_terminal();
     let (mut container, process, console, notify) = if terminal || job.is_announced() {
         job.start_accompanied(if terminal { Io::Console } else { Io::Inherit })?
     } else {
@@ -92,11 +92,11 @@ fn run_foreground(job: &Job<'_>) -> Outcome {
 /// A started container in the foreground.
 type Accompanied<'a> = (Container, Process, Option<Console>, Option<Notify<'a>>);
 
-/// What `create` and `run` have in common.
-struct Job<'a> {
-    context: &'a Context<'a>,
+/// What `create`, `run` and `restore` have in common.
+pub(super) struct Job<'a> {
+    pub(super) context: &'a Context<'a>,
     arguments: &'a Arguments,
-    runtime: Runtime,
+    pub(super) runtime: Runtime,
     id: &'a str,
     bundle: String,
     spec: Spec,
@@ -106,7 +106,11 @@ struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    fn new(context: &'a Context<'a>, arguments: &'a Arguments, name: &str) -> Result<Self, Failure> {
+    pub(super) fn new(
+        context: &'a Context<'a>,
+        arguments: &'a Arguments,
+        name: &str,
+    ) -> Result<Self, Failure> {
         let id = id(name, arguments)?;
         foreground::prepare_process(true)?;
         let bundle = bundle::absolute(arguments.value("bundle").unwrap_or("."))?;
@@ -120,14 +124,15 @@ impl<'a> Job<'a> {
             process.env.push(format!("LISTEN_FDS={count}"));
             process.env.push("LISTEN_PID=1".into());
         }
-        let (runtime, notify) = (context.runtime(), context.notify());
+        // The image of a container that is restored has no such socket.
+        let (runtime, notify) = (context.runtime(), context.notify().filter(|_| name != "restore"));
         if notify.is_some() {
             notify::add(&mut spec, runtime.notify_directory(id));
         }
         Ok(Self { context, arguments, runtime, id, bundle, spec, keep_fds, notify })
     }
 
-    fn options<'o>(&'o self, io: Io<'o>, gate: Gate) -> CreateOptions<'o> {
+    pub(super) fn options<'o>(&'o self, io: Io<'o>, gate: Gate) -> CreateOptions<'o> {
         CreateOptions {
             id: self.id,
             bundle: &self.bundle,
@@ -204,9 +209,14 @@ impl<'a> Job<'a> {
         Ok(self.notify.map(listen).transpose()?.flatten())
     }
 
+    /// Whether the first process has a terminal of its own.
+    pub(super) fn has_terminal(&self) -> bool {
+        self.spec.process.as_ref().is_some_and(|process| process.terminal)
+    }
+
     /// Checks that terminal, socket and detaching fit together; connects to the console socket.
-    fn detached_io(&self, detached: bool) -> Result<Option<OwnedFd>, Failure> {
-        let terminal = self.spec.process.as_ref().is_some_and(|process| process.terminal);
+    pub(super) fn detached_io(&self, detached: bool) -> Result<Option<OwnedFd>, Failure> {
+        let terminal = self.has_terminal();
         let socket = self.arguments.value("console-socket").filter(|path| !path.is_empty());
         let program = self.context.program;
         match (detached && terminal, socket) {
@@ -223,7 +233,7 @@ impl<'a> Job<'a> {
     }
 
     /// Sends the pidfd and writes the pid file; a container nobody can be told about is taken back.
-    fn announce(&self, container: &mut Container, process: &Process) -> Result<(), Failure> {
+    pub(super) fn announce(&self, container: &mut Container, process: &Process) -> Result<(), Failure> {
         let file = self.arguments.value("pid-file");
         let told = send_pidfd(self.arguments, process).and_then(|()| {
             file.map_or(Ok(()), |path| bundle::write_pid_file(path, process.pid)).map_err(Failure::from)

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test")]
 
 mod bundle;
+mod checkpoint;
 mod command;
 mod conduct;
 mod crash;
