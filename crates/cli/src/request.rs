@@ -2,6 +2,7 @@
 
 pub(crate) mod auth;
 pub(crate) mod create;
+pub(crate) mod ipam;
 pub(crate) mod mounts;
 pub(crate) mod ports;
 

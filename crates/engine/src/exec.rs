@@ -238,6 +238,10 @@ async fn start_exec(
     let process = task.add_exec(id, stdio.clone()).ok_or_else(|| {
         Error::new(ErrorKind::AlreadyExists, "start", "exec", id.as_str(), "its id is taken")
     })?;
+    // Before it starts, as dockerd tells it: its end may be told before the answer to the start is here.
+    let more = [("execID", id.to_string())];
+    let command = request.argv.join(" ");
+    engine.publish_with(entry, stop::action(entry, &format!("exec_start: {command}")), &more);
     let key = &entry.key;
     let begun = async {
         task.shim.exec(&key.id, id, stdio, spec).await?;
@@ -271,9 +275,6 @@ async fn start_exec(
             live.pid = pid;
         }
     }
-    let more = [("execID", id.to_string())];
-    let command = request.argv.join(" ");
-    engine.publish_with(entry, stop::action(entry, &format!("exec_start: {command}")), &more);
     let attachment = attached.map(|(attachment, open, ends)| {
         let (sender, exited) = oneshot::channel();
         let exec = exec.clone();

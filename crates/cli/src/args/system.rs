@@ -132,8 +132,8 @@ pub(crate) struct NetworkCreateArgs {
     #[arg(short, long, default_value = "bridge")]
     pub(crate) driver: String,
     /// IPv4 or IPv6 gateway for the master subnet
-    #[arg(long)]
-    pub(crate) gateway: Option<String>,
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) gateway: Vec<String>,
     /// Restrict external access to the network
     #[arg(long)]
     pub(crate) internal: bool,
@@ -144,8 +144,23 @@ pub(crate) struct NetworkCreateArgs {
     #[arg(short, long)]
     pub(crate) opt: Vec<String>,
     /// Subnet in CIDR format that represents a network segment
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) subnet: Vec<String>,
+    /// Allocate container ip from a sub-range
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) ip_range: Vec<String>,
+    /// Auxiliary IPv4 or IPv6 addresses used by Network driver (name=address)
     #[arg(long)]
-    pub(crate) subnet: Option<String>,
+    pub(crate) aux_address: Vec<String>,
+    /// IP Address Management Driver
+    #[arg(long, default_value = "default")]
+    pub(crate) ipam_driver: String,
+    /// Set IPAM driver specific options
+    #[arg(long)]
+    pub(crate) ipam_opt: Vec<String>,
+    /// Enable or disable IPv6 address assignment
+    #[arg(long)]
+    pub(crate) ipv6: bool,
     /// Name
     #[arg(value_name = "NETWORK")]
     pub(crate) name: String,
@@ -160,6 +175,15 @@ pub(crate) struct NetworkConnectArgs {
     /// IPv4 address
     #[arg(long)]
     pub(crate) ip: Option<String>,
+    /// IPv6 address
+    #[arg(long)]
+    pub(crate) ip6: Option<String>,
+    /// Add link to another container
+    #[arg(long)]
+    pub(crate) link: Vec<String>,
+    /// Driver options for the network
+    #[arg(long)]
+    pub(crate) driver_opt: Vec<String>,
     /// Network
     #[arg(value_name = "NETWORK")]
     pub(crate) network: String,

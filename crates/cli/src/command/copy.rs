@@ -261,10 +261,10 @@ async fn upload(
             (path.to_owned(), name)
         }
         Some(false) if meta.is_dir() => {
-            return Err(Failure::new(format!("cannot copy a directory onto the file {container}:{path}")));
+            return Err(Failure::new("cannot copy directory"));
         }
         _ if path.ends_with('/') && !meta.is_dir() => {
-            return Err(Failure::new(format!("destination directory \"{container}:{path}\" must exist")));
+            return Err(Failure::new("no such directory"));
         }
         _ => {
             let trimmed = path.trim_end_matches('/');

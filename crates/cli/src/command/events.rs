@@ -13,14 +13,17 @@ use tare_types::Timestamp;
 
 /// `events`
 pub(crate) async fn run(client: &Client, args: &EventsArgs) -> Result<(), Failure> {
-    let path = with_query(
-        "/events",
-        &[
-            ("since", moment("since", args.since.as_deref())?),
-            ("until", moment("until", args.until.as_deref())?),
-            ("filters", filters(&args.filter)?),
-        ],
-    );
+    let bound = |name: &str, text: &Option<String>| {
+        let wrong = |failure: Failure| match failure.message.split_once(": ") {
+            // Without the name of the flag, as docker says it here.
+            Some((_, reason)) => Failure::new(reason),
+            None => failure,
+        };
+        moment(name, text.as_deref()).map_err(wrong)
+    };
+    let (since, until) = (bound("since", &args.since)?, bound("until", &args.until)?);
+    let path =
+        with_query("/events", &[("since", since), ("until", until), ("filters", filters(&args.filter)?)]);
     let template = match args.format.as_deref() {
         None | Some("json") => None,
         Some(format) => Some(Template::parse(format)?),

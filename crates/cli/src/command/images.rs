@@ -47,7 +47,10 @@ pub(crate) async fn pull(client: &Client, args: &PullArgs) -> Result<(), Failure
     }
     let stream = pull_stream(client, &reference, args.platform.as_deref(), args.all_tags).await?;
     show_progress(stream, args.quiet, false).await?;
-    println!("{reference}");
+    match args.all_tags {
+        true => println!("{}", reference.name()),
+        false => println!("{reference}"),
+    }
     Ok(())
 }
 

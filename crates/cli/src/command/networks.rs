@@ -4,7 +4,7 @@ use crate::args::NetworkVerb;
 use crate::command::list::{print_table, short, text};
 use crate::command::{for_each, inspect, system};
 use crate::failure::Failure;
-use crate::request::{filters, key_values};
+use crate::request::{filters, ipam, key_values};
 use crate::view::template;
 use crate::wire::client::{Client, with_query};
 use serde_json::{Value, json};
@@ -13,24 +13,29 @@ use serde_json::{Value, json};
 pub(crate) async fn run(client: &Client, verb: NetworkVerb) -> Result<(), Failure> {
     match verb {
         NetworkVerb::Create(args) => {
-            let mut pool = json!({});
-            for (name, value) in [("Subnet", &args.subnet), ("Gateway", &args.gateway)] {
-                if let Some(value) = value {
-                    pool[name] = json!(value);
-                }
-            }
-            let pools = if pool == json!({}) { json!([]) } else { json!([pool]) };
-            let body = json!({
+            let pools = ipam::pools(&args.subnet, &args.ip_range, &args.gateway, &args.aux_address)?;
+            let ipam = json!({
+                "Driver": args.ipam_driver, "Options": key_values(&args.ipam_opt), "Config": pools,
+            });
+            let mut body = json!({
                 "Name": args.name, "Driver": args.driver, "Internal": args.internal,
                 "Attachable": args.attachable, "Options": key_values(&args.opt),
-                "Labels": key_values(&args.label), "IPAM": {"Driver": "default", "Config": pools},
+                "Labels": key_values(&args.label), "IPAM": ipam,
             });
+            if args.ipv6 {
+                body["EnableIPv6"] = json!(true);
+            }
             println!("{}", text(&client.post("/networks/create", Some(&body)).await?["Id"]));
             Ok(())
         }
         NetworkVerb::Connect(args) => {
-            let ipam = json!({"IPv4Address": args.ip.unwrap_or_default()});
-            let endpoint = json!({"Aliases": args.alias, "IPAMConfig": ipam});
+            let ipam = json!({
+                "IPv4Address": args.ip.unwrap_or_default(), "IPv6Address": args.ip6.unwrap_or_default(),
+            });
+            let endpoint = json!({
+                "Aliases": args.alias, "IPAMConfig": ipam, "Links": args.link,
+                "DriverOpts": key_values(&args.driver_opt),
+            });
             let body = json!({"Container": args.container, "EndpointConfig": endpoint});
             client.post(&format!("/networks/{}/connect", args.network), Some(&body)).await.map(drop)
         }
@@ -57,7 +62,13 @@ pub(crate) async fn run(client: &Client, verb: NetworkVerb) -> Result<(), Failur
                 .flatten()
                 .map(|network| {
                     let id = text(&network["Id"]);
+                    let labels = network["Labels"].as_object().into_iter().flatten();
+                    let labels: Vec<String> =
+                        labels.map(|(name, value)| format!("{name}={}", text(value))).collect();
+                    let on = |name: &str| network[name].as_bool().unwrap_or(false).to_string();
                     json!({
+                        "CreatedAt": created_text(&text(&network["Created"])), "IPv4": on("EnableIPv4"),
+                        "IPv6": on("EnableIPv6"), "Internal": on("Internal"), "Labels": labels.join(","),
                         "ID": if args.no_trunc { id.clone() } else { short(&id) },
                         "Name": network["Name"], "Driver": network["Driver"], "Scope": network["Scope"],
                     })
@@ -72,5 +83,13 @@ pub(crate) async fn run(client: &Client, verb: NetworkVerb) -> Result<(), Failur
             }
             Ok(())
         }
+    }
+}
+
+/// Go's form of a moment: `2026-01-02 03:04:05.6 +0000 UTC`.
+fn created_text(text: &str) -> String {
+    match text.trim_end_matches('Z').split_once('T') {
+        Some((day, time)) => format!("{day} {time} +0000 UTC"),
+        None => text.to_owned(),
     }
 }

@@ -246,10 +246,23 @@ fn shown(image: &str) -> String {
 /// `start`
 pub(crate) async fn start(client: &Client, args: &StartArgs) -> Result<(), Failure> {
     if !args.attach && !args.interactive {
-        return super::for_each(&args.names, |name| async move {
-            client.post(&format!("/containers/{name}/start"), None).await.map(|_| name)
-        })
-        .await;
+        let mut failed: Vec<&str> = Vec::new();
+        for name in &args.names {
+            match client.post(&format!("/containers/{name}/start"), None).await {
+                Ok(_) => println!("{name}"),
+                Err(failure) => {
+                    eprintln!("{failure}");
+                    failed.push(name);
+                }
+            }
+        }
+        return match failed.as_slice() {
+            [] => Ok(()),
+            failed => {
+                let names = failed.join(", ");
+                Err(Failure::new(format!("Error: failed to start containers: {names}")))
+            }
+        };
     }
     let [name] = args.names.as_slice() else {
         return Err(Failure::new("you cannot start and attach multiple containers at once"));

@@ -190,7 +190,7 @@ pub(crate) async fn update(client: &Client, args: &UpdateArgs) -> Result<(), Fai
         body["RestartPolicy"] = create::restart_policy(policy)?;
     }
     if body.as_object().is_some_and(serde_json::Map::is_empty) {
-        return Err(Failure::usage("you must provide one or more flags when using this command"));
+        return Err(Failure::new("you must provide one or more flags when using this command"));
     }
     for_each(&args.names, |name| {
         let body = &body;

@@ -441,10 +441,13 @@ fn networking(args: &CreateArgs) -> Result<Value, Failure> {
         if network == "default" && !wants_endpoint {
             continue;
         }
+        if !args.link.is_empty() && !built_in(network) {
+            endpoint["Links"] = json!(args.link);
+        }
         if !args.network_alias.is_empty() {
             endpoint["Aliases"] = json!(args.network_alias);
         }
-        if !matches!(network.as_str(), "none" | "host") && !network.starts_with("container:") {
+        if wants_endpoint || !built_in(network) || network == "bridge" {
             endpoints.insert(network.clone(), endpoint);
         }
     }

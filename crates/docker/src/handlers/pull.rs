@@ -144,7 +144,11 @@ fn pull_error(error: tare_engine::Error, reference: &Reference) -> ApiError {
         ErrorKind::NotFound
             if error.detail().contains("platform") || error.detail().contains("manifest list") =>
         {
-            ApiError::not_found(error.detail())
+            let detail = error.detail();
+            ApiError::not_found(match detail.starts_with("its platform") {
+                true => format!("image with reference {reference} was found but {detail}"),
+                false => detail.to_owned(),
+            })
         }
         ErrorKind::NotFound => {
             let separator = if reference.digest().is_some() { '@' } else { ':' };
