@@ -20,6 +20,7 @@ mod output;
 use alloc::{
     format,
     string::{String, ToString},
+    vec::Vec,
 };
 use arguments::Arguments;
 use command::Failure;
@@ -53,10 +54,19 @@ impl Context<'_> {
         self.variable("NOTIFY_SOCKET").filter(|address| !address.is_empty())
     }
 
+    /// Where the caller's own systemd is reached: itself, else its message bus.
+    fn user_systemd(&self) -> Vec<String> {
+        let directory = self.variable("XDG_RUNTIME_DIR").filter(|directory| directory.starts_with('/'));
+        let below = |name: &str| directory.map(|directory| format!("unix:path={directory}/{name}"));
+        let bus = self.variable("DBUS_SESSION_BUS_ADDRESS").map(ToString::to_string);
+        [below("systemd/private"), bus, below("bus")].into_iter().flatten().collect()
+    }
+
     pub(crate) fn runtime(&self) -> tare_runtime::Runtime {
         tare_runtime::Runtime::new(tare_runtime::RuntimeOptions {
             root: self.root.clone(),
             systemd_cgroup: self.systemd_cgroup,
+            user_systemd: self.user_systemd(),
             rootless: self.rootless,
         })
     }

@@ -1,6 +1,6 @@
 //! A container's cgroups: made, limited, entered, frozen, read, removed.
 //!
-//! Version 1 (also hybrid) and version 2, without systemd. The limits are in force before a process of the
+//! Version 1 (also hybrid) and version 2, by their files or through systemd. The limits are in force before a process of the
 //! container exists. Entering is left to the child: version 1 hands out `tasks` descriptors, into which the child
 //! writes `0` itself (a parent's write to `cgroup.procs` waits for a grace period, 6 to 15 ms on an idle host),
 //! version 2 a directory for CLONE_INTO_CGROUP. Semantics of paths, values and messages are those of runc's
@@ -16,6 +16,7 @@ mod path;
 mod pids;
 mod remove;
 mod stats;
+pub(crate) mod systemd;
 mod v1;
 mod v2;
 
@@ -57,6 +58,8 @@ pub struct Cgroup {
     /// Controller to directory; version 2 has the empty name. In runc's state file this is `cgroup_paths`.
     paths: BTreeMap<String, String>,
     rootless: bool,
+    /// The scope, if systemd made them.
+    unit: Option<systemd::Unit>,
 }
 
 /// How a process gets in.
@@ -95,7 +98,7 @@ impl Cgroup {
     /// # Errors
     /// `InvalidArgument` for a path with a zero byte; of reading `/proc/self/cgroup`.
     pub fn resolve(mounts: &Mounts, options: &CgroupOptions<'_>) -> Result<Self> {
-        Ok(Self { paths: path::resolve(mounts, options)?, rootless: options.rootless })
+        Ok(Self { paths: path::resolve(mounts, options)?, rootless: options.rootless, unit: None })
     }
 
     /// Makes the directories of [`Cgroup::resolve`] and sets the limits.
@@ -108,7 +111,17 @@ impl Cgroup {
 
     /// The cgroups that a state file names.
     pub fn from_paths(paths: BTreeMap<String, String>, rootless: bool) -> Self {
-        Self { paths, rootless }
+        Self { paths, rootless, unit: None }
+    }
+
+    /// The same cgroups as the scope that they are to systemd.
+    pub(crate) fn with_unit(self, unit: Option<systemd::Unit>) -> Self {
+        Self { unit, ..self }
+    }
+
+    /// The scope, if systemd made them.
+    pub(crate) fn unit(&self) -> Option<&systemd::Unit> {
+        self.unit.as_ref()
     }
 
     /// Controller to directory, for the state file.
@@ -180,7 +193,10 @@ impl Cgroup {
     /// # Errors
     /// `InvalidArgument` with file and value. Limits set before the refused one stay.
     pub fn update(&self, resources: &LinuxResources) -> Result<()> {
-        limits::apply(self, resources, limits::Devices::Keep)
+        match &self.unit {
+            Some(unit) => systemd::update(self, unit, resources),
+            None => limits::apply(self, resources, limits::Devices::Keep),
+        }
     }
 
     /// Processes in the cgroup and the ones below it, as the caller's pid namespace sees them.
@@ -258,7 +274,10 @@ impl Cgroup {
     /// # Errors
     /// `FailedPrecondition` with the directory that stays busy.
     pub fn remove(&self) -> Result<()> {
-        remove::all(self)
+        match &self.unit {
+            Some(unit) => systemd::remove(self, unit),
+            None => remove::all(self),
+        }
     }
 
     /// Each directory once: controllers that share a tree share it.

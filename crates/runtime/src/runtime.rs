@@ -1,9 +1,18 @@
 //! The directory of containers.
 
 use crate::{
+<<<<<<< HEAD
     Container, CreateOptions, During, Error, Gate, Process, RestoreOptions, Result,
     cgroup::Cgroup,
     checkpoint, child, create,
+=======
+    Container, CreateOptions, During, Gate, Process, Result,
+    cgroup::{
+        Cgroup,
+        systemd::{Manager, Unit},
+    },
+    child, create,
+>>>>>>> 5c22b53 (runtime, oci, shim: cgroups through systemd)
     plan::Caller,
     state::{self, StateDir},
 };
@@ -23,6 +32,9 @@ pub struct RuntimeOptions {
     pub root: String,
     /// Make cgroups through systemd; `cgroupsPath` then reads `slice:prefix:name`.
     pub systemd_cgroup: bool,
+    /// D-Bus addresses (`unix:path=…`) of the caller's own systemd, tried in this order, for one that is no root of the
+    /// machine.
+    pub user_systemd: Vec<String>,
     /// Whether to go without cgroups that the caller may not make; by default, if it is no root of the machine.
     pub rootless: Option<bool>,
 }
@@ -53,9 +65,6 @@ impl Runtime {
     /// `NotFound` or `PermissionDenied` with runc's texts when the program is missing or cannot be
     /// executed, else the kind of the failing system call. Whatever was made is undone.
     pub fn create(&self, options: &CreateOptions<'_>) -> Result<(Container, Process)> {
-        if self.options.systemd_cgroup {
-            return Err(Error::unimplemented("cgroups through systemd"));
-        }
         create::create(self, options)
     }
 
@@ -99,7 +108,10 @@ impl Runtime {
         state::check_id(id)?;
         let dir = StateDir::open(&self.options.root, id)?;
         let state = dir.load()?;
-        let cgroup = Cgroup::from_paths(state.cgroup_paths.clone(), state.rootless);
+        let own = &state.tare.unit;
+        let unit =
+            (!own.is_empty()).then(|| Unit::new(own.clone(), self.systemd_of(state.config.cgroups.rootless)));
+        let cgroup = Cgroup::from_paths(state.cgroup_paths.clone(), state.rootless).with_unit(unit);
         Ok(Container::new(dir, state, cgroup, None))
     }
 
@@ -135,9 +147,10 @@ impl Runtime {
         state::check_id(id)?;
         let dir = StateDir::open(&self.options.root, id)?;
         dir.abandon_gate(child::KILL_LIMIT)?;
-        let mut paths = dir.load_cgroups()?;
+        let (mut paths, unit) = dir.load_cgroups()?;
         // Killed on the way, so that some may not have been made.
         paths.retain(|_, directory| rustix::fs::access(directory.as_str(), Access::EXISTS).is_ok());
+<<<<<<< HEAD
         let cgroup = Cgroup::from_paths(paths, self.is_rootless());
         let mut limit = child::LEAVE_LIMIT;
         if dir.has(checkpoint::MARK) {
@@ -145,6 +158,10 @@ impl Runtime {
             cgroup.kill(9)?;
             limit = child::KILL_LIMIT;
         }
+=======
+        let unit = unit.map(|name| Unit::new(name, self.systemd()));
+        let cgroup = Cgroup::from_paths(paths, self.is_rootless()).with_unit(unit);
+>>>>>>> 5c22b53 (runtime, oci, shim: cgroups through systemd)
         // Processes that stay are somebody else's: the creation would have refused the path.
         if cgroup.is_deserted(limit)? {
             cgroup.remove()?;
@@ -164,6 +181,15 @@ impl Runtime {
         }
         let mounts = Mounts::detect().during("find the cgroup file systems")?;
         Ok(self.mounts.get_or_init(|| mounts))
+    }
+
+    /// The systemd that makes cgroups for this caller.
+    pub(crate) fn systemd(&self) -> Manager {
+        self.systemd_of(self.is_rootless())
+    }
+
+    fn systemd_of(&self, user: bool) -> Manager {
+        if user { Manager::of_user(&self.options.user_systemd) } else { Manager::system() }
     }
 
     /// Who calls. Where the machine's root is not mapped, `/proc` belongs to somebody else.

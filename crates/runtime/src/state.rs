@@ -32,6 +32,8 @@ const STATE_FILE: &str = "state.json";
 const SECCOMP_FILE: &str = "seccomp.bpf";
 /// The cgroups of a container that is being made: a link to nowhere whose text is [`StateDir::store_cgroups`]'s.
 const CGROUPS: &str = "cgroups";
+/// What the line of a systemd unit begins with; no controller's name has the sign.
+const UNIT: &str = "unit=";
 const LIMIT: usize = 16 << 20;
 
 /// The file's content.
@@ -84,6 +86,20 @@ pub(crate) struct ConfigCgroups {
     pub(crate) path: String,
     /// Always empty: runc kills and deletes a container only whose file has a field of the cgroup's resources.
     pub(crate) devices: Vec<String>,
+    /// Of a scope: its slice as it was given, and what is before `name` in its own.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) parent: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) scope_prefix: String,
+    #[serde(rename = "Systemd", skip_serializing_if = "is_false")]
+    pub(crate) systemd: bool,
+    /// The user's systemd.
+    #[serde(rename = "Rootless", skip_serializing_if = "is_false")]
+    pub(crate) rootless: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// What is Tare's own.
@@ -92,6 +108,9 @@ pub(crate) struct ConfigCgroups {
 pub(crate) struct Extension {
     /// Of this object; 1.
     pub(crate) version: u32,
+    /// The container's scope, if systemd made its cgroups.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) unit: String,
     pub(crate) bundle: String,
     pub(crate) annotations: BTreeMap<String, String>,
     /// Name of the first process's program, as configured; for messages.
@@ -193,10 +212,10 @@ impl StateDir {
         tare_sys::file::create_at(&self.dir, STATE_FILE, &encode(state)?, 0o600).during("write the state")
     }
 
-    /// Names the cgroups before they are made, one `controller directory` a line. As the text of a link that is one
-    /// call; what is longer than a path may be is a file.
-    pub(crate) fn store_cgroups(&self, paths: &BTreeMap<String, String>) -> Result<()> {
-        let mut text = String::new();
+    /// Names the cgroups before they are made, one `controller directory` a line; and `unit=` with that of systemd. As the
+    /// text of a link that is one call; what is longer than a path may be is a file.
+    pub(crate) fn store_cgroups(&self, paths: &BTreeMap<String, String>, unit: Option<&str>) -> Result<()> {
+        let mut text = unit.map_or_else(String::new, |unit| format!("{UNIT}{unit}\n"));
         for (controller, directory) in paths {
             text.push_str(&format!("{controller} {directory}\n"));
         }
@@ -210,10 +229,10 @@ impl StateDir {
     }
 
     /// What [`StateDir::store_cgroups`] has named; nothing if that was not reached.
-    pub(crate) fn load_cgroups(&self) -> Result<BTreeMap<String, String>> {
+    pub(crate) fn load_cgroups(&self) -> Result<(BTreeMap<String, String>, Option<String>)> {
         let text = match fs::readlinkat(&self.dir, CGROUPS, Vec::new()) {
             Ok(text) => text.into_bytes(),
-            Err(Errno::NOENT) => return Ok(BTreeMap::new()),
+            Err(Errno::NOENT) => return Ok((BTreeMap::new(), None)),
             Err(Errno::INVAL) => {
                 tare_sys::file::read_at(&self.dir, CGROUPS, LIMIT).during("read the state")?
             }
@@ -225,7 +244,9 @@ impl StateDir {
             let (controller, directory) = line.split_once(' ')?;
             directory.starts_with('/').then(|| (controller.to_string(), directory.to_string()))
         };
-        Ok(String::from_utf8_lossy(&text).lines().filter_map(entry).collect())
+        let text = String::from_utf8_lossy(&text);
+        let unit = text.lines().find_map(|line| line.strip_prefix(UNIT)).map(ToString::to_string);
+        Ok((text.lines().filter_map(entry).collect(), unit))
     }
 
     /// Keeps the compiled filter for processes that join later.

@@ -133,10 +133,11 @@ impl Shim {
         let place = tare_runtime::RuntimeOptions {
             root: root.root,
             systemd_cgroup: root.systemd_cgroup,
+            user_systemd: Vec::new(),
             rootless: None,
         };
-        // Kept until the child is registered.
-        let (_aside, made, spec, stdio) = if spec.hooks.is_some() {
+        // Kept until the child is registered. Hooks and systemd may take their time.
+        let (_aside, made, spec, stdio) = if spec.hooks.is_some() || place.systemd_cgroup {
             let (id, bundle) = (request.id.clone(), request.bundle.clone());
             let work = move || {
                 let made = make_container(place, &id, &bundle, &spec, &stdio, &runtime);

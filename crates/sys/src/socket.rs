@@ -7,9 +7,15 @@ use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     io::{IoSlice, IoSliceMut},
     net::{
+<<<<<<< HEAD
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
         SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
         sockopt::{self, Timeout},
+=======
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+        sockopt::{Timeout, set_socket_timeout},
+>>>>>>> 5c22b53 (runtime, oci, shim: cgroups through systemd)
     },
 };
 
@@ -121,6 +127,38 @@ pub fn connect_datagram(address: &str) -> Result<OwnedFd> {
     let socket = datagram()?;
     rustix::net::connect(&socket, &to).on("connect", || address)?;
     Ok(socket)
+}
+
+/// As [`connect`], to a path or, with `@` in front, to an abstract name; connecting, and later each sending, waits at most
+/// so many milliseconds.
+///
+/// # Errors
+/// As [`connect`]'s; EAGAIN after the wait.
+pub fn connect_within(name: &str, milliseconds: u64) -> Result<OwnedFd> {
+    let address = match name.strip_prefix('@') {
+        Some(name) => SocketAddrUnix::new_abstract_name(name.as_bytes()),
+        None => SocketAddrUnix::new(name),
+    };
+    let address = address.on("connect", || name)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .on("socket", || name)?;
+    let wait = core::time::Duration::from_millis(milliseconds);
+    set_socket_timeout(&socket, Timeout::Send, Some(wait)).on("setsockopt", || name)?;
+    rustix::io::retry_on_intr(|| rustix::net::connect(&socket, &address)).on("connect", || name)?;
+    Ok(socket)
+}
+
+/// Sends all bytes; a peer that is gone is an error and no signal.
+///
+/// # Errors
+/// send(2)'s; EAGAIN after the wait of [`connect_within`].
+pub fn send_all(socket: impl AsFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
+    while !bytes.is_empty() {
+        let sent = rustix::io::retry_on_intr(|| rustix::net::send(&socket, bytes, SendFlags::NOSIGNAL))?;
+        bytes = bytes.get(sent..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 /// Memory, in bytes, of what was sent over a connected unix socket and the other side has not read yet; 0 means it

@@ -12,3 +12,4 @@ mod rootless;
 mod sealed;
 mod smoke;
 mod storm;
+mod systemd;

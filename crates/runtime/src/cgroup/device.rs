@@ -108,6 +108,27 @@ impl Policy {
         self.exceptions.retain(|(_, access)| *access != 0);
     }
 
+    /// What is allowed, in the words of systemd's `DeviceAllow` (systemd.resource-control(5)): device and access; and
+    /// whether that is the whole policy.
+    pub(super) fn allow_list(&self) -> (Vec<(String, String)>, bool) {
+        if self.allow {
+            return (Vec::new(), self.exceptions.is_empty());
+        }
+        let word = |(device, access): &(Device, u8)| {
+            let kind = if device.block { "block" } else { "char" };
+            let name = match (device.major, device.minor) {
+                (Some(major), Some(minor)) => format!("/dev/{kind}/{major}:{minor}"),
+                (Some(major), None) => format!("{kind}-{major}"),
+                (None, None) => format!("{kind}-*"),
+                (None, Some(_)) => return None,
+            };
+            Some((name, letters(*access)))
+        };
+        let list: Vec<_> = self.exceptions.iter().filter_map(word).collect();
+        let whole = list.len() == self.exceptions.len();
+        (list, whole)
+    }
+
     /// Version 1: sets the rules of a fresh cgroup.
     pub(super) fn write(&self, directory: &str) -> Result<()> {
         let (all, contrary) =
@@ -130,6 +151,18 @@ impl Policy {
         self.exceptions.iter().try_for_each(|(device, access)| write(&fd, contrary, &line(*device, *access)))
     }
 
+    /// Version 2: attaches the program beside what systemd attaches: each access needs the consent of both.
+    pub(super) fn attach_beside(&self, directory: &str) -> Result<()> {
+        if self.allow && self.exceptions.is_empty() {
+            return Ok(());
+        }
+        const OPERATION: &str = "limit devices";
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let directory = tare_sys::file::open(directory, flags, 0).during(OPERATION)?;
+        let program = bpf::load(&program::assemble(self)).during(OPERATION)?;
+        bpf::attach(&directory, &program, None).during(OPERATION)
+    }
+
     /// Version 2: attaches the program; one that was there before is replaced without a moment between.
     pub(super) fn attach(&self, directory: &str) -> Result<()> {
         if self.allow && self.exceptions.is_empty() {
@@ -150,11 +183,14 @@ impl Policy {
 fn line(device: Device, access: u8) -> String {
     let number = |number: Option<u32>| number.map_or_else(|| "*".to_string(), |number| number.to_string());
     let kind = if device.block { 'b' } else { 'c' };
-    let letters: String = [(READ, 'r'), (WRITE, 'w'), (MAKE_NODE, 'm')]
+    format!("{kind} {}:{} {}", number(device.major), number(device.minor), letters(access))
+}
+
+fn letters(access: u8) -> String {
+    [(READ, 'r'), (WRITE, 'w'), (MAKE_NODE, 'm')]
         .into_iter()
         .filter_map(|(bit, letter)| (access & bit != 0).then_some(letter))
-        .collect();
-    format!("{kind} {}:{} {letters}", number(device.major), number(device.minor))
+        .collect()
 }
 
 /// Letters that mean nothing are passed over, as runc does; at least one must mean something.

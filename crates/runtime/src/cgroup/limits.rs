@@ -2,7 +2,10 @@
 
 use super::{Cgroup, device, v1, v2};
 use crate::{Error, Result};
-use alloc::{format, string::String};
+use alloc::{
+    format,
+    string::{String, ToString},
+};
 use tare_sys::{Errno, cgroup};
 use tare_types::spec::{LinuxMemory, LinuxResources};
 
@@ -10,12 +13,14 @@ use tare_types::spec::{LinuxMemory, LinuxResources};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Devices {
     Set,
+    /// Beside the program that systemd attaches.
+    SetBeside,
     Keep,
 }
 
 pub(super) fn apply(made: &Cgroup, resources: &LinuxResources, devices: Devices) -> Result<()> {
-    if devices == Devices::Set && !made.paths.is_empty() {
-        set_devices(made, resources)?;
+    if devices != Devices::Keep && !made.paths.is_empty() {
+        set_devices(made, resources, devices)?;
     }
     if made.is_v2() {
         return v2::apply(&made.paths[""], resources);
@@ -31,15 +36,35 @@ pub(super) fn needs_domain(resources: &LinuxResources) -> bool {
         || !resources.hugepage_limits.is_empty()
 }
 
-fn set_devices(made: &Cgroup, resources: &LinuxResources) -> Result<()> {
+fn set_devices(made: &Cgroup, resources: &LinuxResources, devices: Devices) -> Result<()> {
     let policy = device::Policy::from_rules(&resources.devices)?;
     let done = if made.is_v2() {
-        policy.attach(&made.paths[""])
+        let directory = &made.paths[""];
+        if devices == Devices::SetBeside { policy.attach_beside(directory) } else { policy.attach(directory) }
     } else {
         made.paths.get("devices").map_or(Ok(()), |directory| policy.write(directory))
     };
     // Without privileges no device rule can be set, and none is needed: the user may not make nodes either.
     if made.rootless { Ok(()) } else { done }
+}
+
+/// Refuses an update for lack of memory before any of it is done, if that is asked for.
+pub(super) fn check_before(made: &Cgroup, resources: &LinuxResources) -> Result<()> {
+    let (Some(memory), Some(directory)) = (&resources.memory, made.directory("memory")) else {
+        return Ok(());
+    };
+    let file = if made.is_v2() { "memory.current" } else { "memory.usage_in_bytes" };
+    check_memory(directory, file, memory)
+}
+
+/// Quota and period that are in force, in the form of `cpu.max`; empty without the controller.
+pub(super) fn bandwidth(made: &Cgroup) -> String {
+    let Some(directory) = made.directory("cpu") else { return String::new() };
+    let read = |name| cgroup::read(directory, name).unwrap_or_default();
+    if made.is_v2() {
+        return read("cpu.max");
+    }
+    read("cpu.cfs_quota_us").trim().to_string() + " " + read("cpu.cfs_period_us").trim()
 }
 
 /// Writes a limit; the error names what was limited.

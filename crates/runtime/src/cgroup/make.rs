@@ -53,6 +53,75 @@ pub(super) fn create(mut cgroup: Cgroup, options: &CgroupOptions<'_>) -> Result<
     }
 }
 
+/// Takes the directories that systemd has made for a scope, with one process in it, makes those that it does not make,
+/// and sets the limits.
+///
+/// Directories that were made here are removed on failure.
+pub(super) fn adopt(
+    mut cgroup: Cgroup,
+    options: &CgroupOptions<'_>,
+    resources: &LinuxResources,
+    occupant: i32,
+) -> Result<Cgroup> {
+    let mut made = Made::default();
+    let done = adopt_all(&mut cgroup, resources, occupant, &mut made)
+        .and_then(|()| set_cpuset(&cgroup, &made, options.resources))
+        .and_then(|()| limits::apply(&cgroup, resources, limits::Devices::SetBeside));
+    match done {
+        Ok(()) => Ok(cgroup),
+        Err(error) => {
+            made.undo();
+            Err(error)
+        }
+    }
+}
+
+fn adopt_all(cgroup: &mut Cgroup, resources: &LinuxResources, occupant: i32, made: &mut Made) -> Result<()> {
+    let directories: Vec<String> = cgroup.directories().into_iter().map(ToString::to_string).collect();
+    for directory in directories {
+        let own = if cgroup.is_v2() {
+            is_of(&directory, occupant)
+        } else {
+            make_beside(&directory, occupant, made)
+        };
+        match own {
+            Ok(()) => {}
+            Err(_) if cgroup.unified() == Some(&directory) => drop(cgroup.paths.remove(path::UNIFIED)),
+            Err(error) => return Err(Error::system("make cgroup", error)),
+        }
+    }
+    // systemd hands on what it knows; whatever else there is, is enabled where it is asked for.
+    let more = !resources.hugepage_limits.is_empty() || !resources.rdma.is_empty();
+    if let Some(directory) = cgroup.paths.get("").filter(|_| more && !cgroup.rootless) {
+        enable_all(directory).map_err(|error| Error::system("make cgroup", error))?;
+    }
+    Ok(())
+}
+
+/// Version 1: the directory of a controller that systemd may use or not.
+fn make_beside(directory: &str, occupant: i32, made: &mut Made) -> core::result::Result<(), SysError> {
+    match mkdir(directory, Mode::from_raw_mode(0o755)) {
+        Err(Errno::EXIST) => is_of(directory, occupant),
+        Err(Errno::NOENT) => make(directory, false, made),
+        Ok(()) => {
+            made.0.push(directory.to_string());
+            Ok(())
+        }
+        Err(errno) => Err(SysError::new("mkdir", directory, errno)),
+    }
+}
+
+/// Nobody but this process is in there.
+fn is_of(directory: &str, occupant: i32) -> core::result::Result<(), SysError> {
+    let text = cgroup::read(directory, "cgroup.procs")?;
+    let others = text.lines().filter(|line| line.trim().parse() != Ok(occupant)).count();
+    if others == 0 {
+        return Ok(());
+    }
+    let object = format!("{directory}: container's cgroup is not empty: {others} process(es) found");
+    Err(SysError::new("use", object, Errno::BUSY))
+}
+
 fn make_all(cgroup: &mut Cgroup, options: &CgroupOptions<'_>, made: &mut Made) -> Result<()> {
     let directories: Vec<String> = cgroup.directories().into_iter().map(ToString::to_string).collect();
     let v2 = cgroup.is_v2();
@@ -229,10 +298,22 @@ fn check_thawed(cgroup: &Cgroup, made: &Made) -> Result<()> {
 fn enable_controllers(directory: &str) -> core::result::Result<(), SysError> {
     const USUAL: [&str; 5] = ["cpuset", "cpu", "io", "memory", "pids"];
     let here = cgroup::read(directory, "cgroup.controllers")?;
-    let has = |have: &str, wanted: &str| have.split_whitespace().any(|name| name == wanted);
     if USUAL.iter().all(|name| has(&here, name)) {
         return Ok(());
     }
+    enable_missing(directory, &here)
+}
+
+fn has(have: &str, wanted: &str) -> bool {
+    have.split_whitespace().any(|name| name == wanted)
+}
+
+/// Whatever the machine has.
+fn enable_all(directory: &str) -> core::result::Result<(), SysError> {
+    enable_missing(directory, &cgroup::read(directory, "cgroup.controllers")?)
+}
+
+fn enable_missing(directory: &str, here: &str) -> core::result::Result<(), SysError> {
     let mut above = Vec::new();
     let mut at = directory.to_string();
     while let Some(parent) = path::parent(&at) {
@@ -243,7 +324,7 @@ fn enable_controllers(directory: &str) -> core::result::Result<(), SysError> {
     }
     let Some((_, available)) = above.last() else { return Ok(()) };
     let available = available.clone();
-    if available.split_whitespace().all(|name| has(&here, name)) {
+    if available.split_whitespace().all(|name| has(here, name)) {
         return Ok(());
     }
     for (parent, _) in above.iter().rev() {

@@ -49,7 +49,12 @@ impl Bundle {
         )
         .unwrap();
         let root = path.join("state").to_str().unwrap().to_string();
-        let runtime = Runtime::new(RuntimeOptions { root, systemd_cgroup: false, rootless: None });
+        let runtime = Runtime::new(RuntimeOptions {
+            root,
+            systemd_cgroup: false,
+            user_systemd: Vec::new(),
+            rootless: None,
+        });
         Self { path, id, runtime }
     }
 

@@ -190,6 +190,7 @@ fn states_are_read_or_refused() {
     let runtime = Runtime::new(RuntimeOptions {
         root: root.to_str().unwrap().into(),
         systemd_cgroup: false,
+        user_systemd: Vec::new(),
         rootless: None,
     });
     let (mut read, mut refused) = (0, 0);

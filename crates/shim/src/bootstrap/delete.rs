@@ -22,8 +22,12 @@ const KILLED: u32 = 128 + 9;
 pub(crate) fn delete(args: &Args) -> Result<(), String> {
     let bundle = if args.bundle.is_empty() { PathBuf::from(".") } else { PathBuf::from(&args.bundle) };
     let root = settings::load_runtime_root(&bundle, args);
-    let runtime =
-        Runtime::new(RuntimeOptions { root: root.root, systemd_cgroup: root.systemd_cgroup, rootless: None });
+    let runtime = Runtime::new(RuntimeOptions {
+        root: root.root,
+        systemd_cgroup: root.systemd_cgroup,
+        user_systemd: Vec::new(),
+        rootless: None,
+    });
     let mut pid = 0;
     match runtime.load(&args.id) {
         Ok(mut container) => {
