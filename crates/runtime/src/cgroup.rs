@@ -171,6 +171,18 @@ impl Cgroup {
         Ok(if none { Entrance::None } else { Entrance::Tasks(tasks, birthplace) })
     }
 
+    /// Whether a clone into the cgroup failed for a reason that asking the user's systemd helps against.
+    pub(crate) fn is_across(&self, error: &crate::Error) -> bool {
+        use tare_sys::Errno;
+        self.unit.as_ref().is_some_and(systemd::Unit::is_of_user)
+            && matches!(error.errno(), Some(Errno::ACCESS | Errno::PERM))
+    }
+
+    /// Has systemd move a process in.
+    pub(crate) fn attach(&self, pid: i32) -> Result<()> {
+        self.unit.as_ref().map_or(Ok(()), |unit| unit.attach(pid))
+    }
+
     /// The directory of version 2 on a hybrid host.
     pub(crate) fn unified(&self) -> Option<&str> {
         self.paths.get(path::UNIFIED).map(String::as_str)

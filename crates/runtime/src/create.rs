@@ -332,8 +332,19 @@ impl Launch<'_> {
         }
 
         let program = Program { ops: &ops, report: report.as_fd(), root: Some(self.prepared.root.as_fd()) };
-        let spawned = made.insert(self.spawn(&program)?);
+        let birthplace = self.prepared.entrance.birthplace();
+        let (spawned, outside) = match self.spawn(&program, birthplace) {
+            // It waits for its maps, and can be moved meanwhile.
+            Err(error) if maps.is_some() && self.cgroup.is_across(&error) => {
+                (self.spawn(&program, None)?, true)
+            }
+            spawned => (spawned?, false),
+        };
+        let spawned = made.insert(spawned);
         drop(report);
+        if outside {
+            self.cgroup.attach(spawned.pid)?;
+        }
         let scope = self.scope.take().map(|scope| self.enter(scope)).transpose()?;
         if let Some(maps) = &maps {
             if plan.caller.ordinary {
@@ -420,8 +431,7 @@ impl Launch<'_> {
         hooks::run("createRuntime", &self.plan.hooks.create_runtime, &now)
     }
 
-    fn spawn(&self, program: &Program<'_>) -> Result<Spawned> {
-        let cgroup = self.prepared.entrance.birthplace();
+    fn spawn(&self, program: &Program<'_>, cgroup: Option<BorrowedFd<'_>>) -> Result<Spawned> {
         let request = CloneRequest { namespaces: self.plan.namespaces.clone_flags(), cgroup };
         let system = |errno| Error::system(OPERATION, tare_sys::Error::new("clone3", "", errno));
         if let Some((_, user)) = self.prepared.namespaces.iter().find(|(kind, _)| *kind == Kind::User) {

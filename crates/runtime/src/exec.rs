@@ -9,7 +9,7 @@
 use crate::{
     Container, During, Error, ExecOptions, Process, Result,
     agent::Agent,
-    cgroup::Entrance,
+    cgroup::{Entrance, systemd::Unit},
     child::{self, Outcome, Pipe},
     labels,
     plan::{Kind, ProcessPlan, SeccompPlan},
@@ -18,7 +18,7 @@ use crate::{
     program::{self, Join, Wires},
 };
 use alloc::format;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use tare_launch::{CloneRequest, ForeignUser, Op, Program, Spawned};
 use tare_sys::RootDir;
 use tare_types::{ErrorKind, spec::ContainerStatus};
@@ -136,6 +136,12 @@ impl Joined<'_> {
             wires: &wires,
         };
         let (mut ops, mut inside) = (join.outside(), join.inside());
+        // For a user's scope: it may have to be moved in from outside before it does anything.
+        let of_user = self.container.cgroup.unit().is_some_and(Unit::is_of_user);
+        let moved = of_user.then(Pipe::new).transpose()?;
+        if let Some(moved) = &moved {
+            ops.insert(0, Op::AwaitByte(moved.read.as_fd()));
+        }
         let last = program::last_descriptors(&inside, &report.write, &wires);
         program::close_last(&mut inside, &last);
         let inner = program::keep(program::descriptors(&inside), [&report.write], &wires);
@@ -144,8 +150,18 @@ impl Joined<'_> {
         ops.push(Op::CloseOthers(&inner));
         ops.extend(inside);
         let program = Program { ops: &ops, report: report.write.as_fd(), root: None };
-        let spawned = made.insert(self.spawn(&program)?);
+        let (spawned, outside) = match self.spawn(&program, self.entrance.birthplace()) {
+            Err(error) if self.container.cgroup.is_across(&error) => (self.spawn(&program, None)?, true),
+            spawned => (spawned?, false),
+        };
+        let spawned = made.insert(spawned);
         drop(report.write);
+        if outside {
+            self.container.cgroup.attach(spawned.pid)?;
+        }
+        if let Some(moved) = &moved {
+            child::release(&moved.write)?;
+        }
         if let Some(agent) = &agent {
             agent.tell(&self.container.state, spawned.pid, ContainerStatus::Running)?;
         }
@@ -170,7 +186,7 @@ impl Joined<'_> {
         Kind::Pid.flag() | user
     }
 
-    fn spawn_in_user(&self, program: &Program<'_>) -> Result<Spawned> {
+    fn spawn_in_user(&self, program: &Program<'_>, cgroup: Option<BorrowedFd<'_>>) -> Result<Spawned> {
         let open = |kind: Kind| {
             let path = format!("/proc/{}/ns/{}", self.container.state.init_process_pid, kind.file());
             tare_sys::file::open(&path, rustix::fs::OFlags::RDONLY, 0).during(OPERATION)
@@ -179,16 +195,15 @@ impl Joined<'_> {
         let joined = [(pid.as_fd(), Kind::Pid.flag())];
         let joined = if self.namespaces() & Kind::Pid.flag() != 0 { &joined[..] } else { &[] };
         let foreign = ForeignUser { user: user.as_fd(), joined };
-        let request = CloneRequest { namespaces: 0, cgroup: self.entrance.birthplace() };
+        let request = CloneRequest { namespaces: 0, cgroup };
         tare_launch::spawn_in_user(&foreign, &request, program)
             .map_err(|errno| Error::system(OPERATION, tare_sys::Error::new("clone3", "", errno)))
     }
 
-    fn spawn(&self, program: &Program<'_>) -> Result<Spawned> {
+    fn spawn(&self, program: &Program<'_>, cgroup: Option<BorrowedFd<'_>>) -> Result<Spawned> {
         if self.namespaces() & self.born_in() & Kind::User.flag() != 0 {
-            return self.spawn_in_user(program);
+            return self.spawn_in_user(program, cgroup);
         }
-        let cgroup = self.entrance.birthplace();
         let enters_pid = self.namespaces() & Kind::Pid.flag() != 0;
         let entered = enters_pid
             .then(|| tare_sys::process::PidNamespaceForChildren::enter(self.first).during(OPERATION))

@@ -222,7 +222,7 @@ fn an_update_changes_unit_and_files() {
     for (name, value, file, content) in [
         ("MemoryMax", "50331648", "memory.max", "50331648"),
         ("TasksMax", "9", "pids.max", "9"),
-        ("CPUWeight", "170", "cpu.weight", "170"),
+        ("CPUWeight", "174", "cpu.weight", "174"),
         ("AllowedCPUs", "0", "cpuset.cpus", "0"),
         ("CPUQuotaPerSecUSec", "200ms", "cpu.max", "10000 50000"),
         ("CPUQuotaPeriodUSec", "50ms", "cpu.max", "10000 50000"),
@@ -245,31 +245,20 @@ fn an_update_changes_unit_and_files() {
 fn exec_asks_systemd_nothing() {
     let Some(scope) = Scope::new("exec") else { return };
     scope.run_detached();
-    let (pids, calls) = (scope.bundle.path.join("pid"), scope.bundle.path.join("calls"));
-    let exec = scope.bundle.command(&[
-        "exec",
-        "--detach",
-        "--pid-file",
-        pids.to_str().unwrap(),
-        scope.id(),
-        "sleep",
-        "1000",
-    ]);
-    let traced = Path::new("/usr/bin/strace").exists();
-    let mut command = if traced {
-        let mut command = Command::new("/usr/bin/strace");
-        command.args(["-f", "-e", "trace=connect,clone3", "-o", calls.to_str().unwrap()]);
-        command.arg(exec.get_program()).args(exec.get_args()).current_dir(&scope.bundle.path);
-        command
-    } else {
-        exec
-    };
-    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
-    assert!(status.success());
+    let pids = scope.bundle.path.join("pid");
+    let arguments = ["exec", "--detach", "--pid-file", pids.to_str().unwrap(), scope.id(), "sleep", "1000"];
+    let mut exec = scope.bundle.command(&arguments);
+    assert!(exec.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
     let pid = fs::read_to_string(&pids).unwrap();
     let cgroup = fs::read_to_string(format!("/proc/{}/cgroup", pid.trim())).unwrap();
     assert_eq!(cgroup.trim(), format!("0::/system.slice/{}", scope.unit));
-    if traced {
+    if Path::new("/usr/bin/strace").exists() {
+        let calls = scope.bundle.path.join("calls");
+        let exec = scope.bundle.command(&["exec", scope.id(), "true"]);
+        let mut traced = Command::new("/usr/bin/strace");
+        traced.args(["-f", "-e", "trace=connect,clone3,execve", "-o", calls.to_str().unwrap()]);
+        traced.arg(exec.get_program()).args(exec.get_args()).current_dir(&scope.bundle.path);
+        assert!(traced.stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap().success());
         let calls = fs::read_to_string(&calls).unwrap();
         assert!(calls.contains("clone3(") && !calls.contains("connect("), "{calls}");
     }
@@ -400,7 +389,8 @@ fn a_failed_unit_does_not_stay() {
     scope.bundle.ok(&["delete", "--force", scope.id()]);
     assert!(!scope.is_loaded());
     scope.bundle.change(|spec| {
-        spec["annotations"] = json!({"org.systemd.property.RuntimeMaxUSec": "uint64 500000"});
+        spec["annotations"] = json!({"org.systemd.property.RuntimeMaxUSec": "uint64 500000",
+            "org.systemd.property.TimeoutStopUSec": "uint64 500000"});
     });
     scope.run_detached();
     eventually("a failed unit", || scope.property("ActiveState") == "failed");
@@ -448,4 +438,120 @@ fn a_killed_create_leaves_no_unit_after_delete() {
     }
     println!("killed: {early} before the unit, {between} between unit and state, {late} after");
     assert!(between > 0, "{early} {between} {late}");
+}
+
+/// Nobody on the machine has this number.
+const USER: u32 = 64_321;
+
+/// A systemd of an ordinary user, as `user@.service` runs it.
+struct UserManager {
+    unit: String,
+    directory: PathBuf,
+}
+
+impl UserManager {
+    fn start() -> Self {
+        let unit = format!("tm{}.service", std::process::id());
+        let directory = PathBuf::from(format!("/run/user/tm{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        std::os::unix::fs::chown(&directory, Some(USER), Some(USER)).unwrap();
+        let environment = format!("--setenv=XDG_RUNTIME_DIR={}", directory.display());
+        let output = Command::new("systemd-run")
+            .args([
+                "--unit",
+                &unit,
+                &format!("--uid={USER}"),
+                &format!("--gid={USER}"),
+                "--property=Delegate=yes",
+            ])
+            .args([&environment, "--setenv=HOME=/tmp", "/lib/systemd/systemd", "--user"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let manager = Self { unit, directory };
+        eventually("the user's systemd", || manager.directory.join("systemd/private").exists());
+        manager
+    }
+
+    fn cgroup(&self) -> PathBuf {
+        Path::new("/sys/fs/cgroup/system.slice").join(&self.unit)
+    }
+
+    /// The command as the user, from a cgroup of the user's, or from that of the test.
+    fn command(&self, bundle: &Bundle, inside: bool, arguments: &[&str]) -> Command {
+        let shell = if inside {
+            let place = self.cgroup().join("shell");
+            fs::create_dir_all(&place).unwrap();
+            format!("echo $$ > {}/cgroup.procs && ", place.display())
+        } else {
+            String::new()
+        };
+        let script = format!("{shell}exec setpriv --reuid {USER} --regid {USER} --clear-groups \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, "sh"]).arg(crate::bundle::binary());
+        command
+            .arg("--root")
+            .arg(bundle.path.join("state"))
+            .arg(FLAG)
+            .args(arguments)
+            .current_dir(&bundle.path);
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/bin").env("XDG_RUNTIME_DIR", &self.directory);
+        command.stdin(Stdio::null());
+        command
+    }
+}
+
+impl Drop for UserManager {
+    fn drop(&mut self) {
+        let _ = Command::new("systemctl").args(["stop", &self.unit]).status();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn own(path: &Path) {
+    std::os::unix::fs::lchown(path, Some(USER), Some(USER)).unwrap();
+    if path.is_dir() && !path.is_symlink() {
+        fs::read_dir(path).unwrap().flatten().for_each(|entry| own(&entry.path()));
+    }
+}
+
+/// By the user's own systemd, and from outside of its cgroups, too: then systemd moves the processes in.
+#[test]
+fn an_ordinary_users_container_is_a_scope_of_the_users() {
+    if !able() || !skip::needs(&[(booted(), "systemd (make test-vm)")]) {
+        return;
+    }
+    let manager = UserManager::start();
+    for inside in [true, false] {
+        let bundle = Bundle::new(if inside { "userin" } else { "userout" });
+        fs::remove_file(bundle.path.join("config.json")).unwrap();
+        own(&bundle.path);
+        let ok = |arguments: &[&str]| {
+            let said = bundle.path.join("said");
+            let mut command = manager.command(&bundle, inside, arguments);
+            let status =
+                command.stdout(Stdio::null()).stderr(fs::File::create(&said).unwrap()).status().unwrap();
+            assert!(status.success(), "{inside} {arguments:?}: {}", fs::read_to_string(&said).unwrap());
+        };
+        ok(&["spec", "--rootless"]);
+        bundle.change(|spec| {
+            spec["process"]["terminal"] = false.into();
+            spec["process"]["args"] = json!(["sleep", "1000"]);
+            spec["linux"]["cgroupsPath"] = format!("user.slice:t:{}", bundle.id).into();
+            spec["linux"]["resources"]["memory"] = json!({"limit": 64 << 20});
+            spec["linux"]["resources"]["pids"] = json!({"limit": 9});
+        });
+        own(&bundle.path);
+        ok(&["run", "--detach", &bundle.id]);
+        let directory = manager.cgroup().join(format!("user.slice/t-{}.scope", bundle.id));
+        let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap();
+        assert_eq!((read("memory.max").as_str(), read("pids.max").as_str()), ("67108864\n", "9\n"));
+        assert_eq!(read("cgroup.procs").lines().count(), 1);
+        ok(&["exec", "--detach", &bundle.id, "sleep", "1000"]);
+        assert_eq!(read("cgroup.procs").lines().count(), 2);
+        ok(&["update", "--pids-limit", "7", &bundle.id]);
+        assert_eq!(read("pids.max"), "7\n");
+        ok(&["delete", "--force", &bundle.id]);
+        eventually("no cgroup", || !directory.exists());
+    }
 }

@@ -80,6 +80,22 @@ impl Unit {
         &self.name
     }
 
+    /// Whether it is a user's systemd that has it.
+    pub(crate) fn is_of_user(&self) -> bool {
+        self.manager.user
+    }
+
+    /// Has systemd move a process in: for a user whose own cgroup is not below the same manager, whom the kernel lets
+    /// move nothing across (cgroups(7), "Delegation").
+    pub(crate) fn attach(&self, pid: i32) -> Result<()> {
+        let mut bus = self.manager.connect()?;
+        let mut body = Writer::default();
+        body.text(&self.name);
+        body.text("/");
+        body.array('u', |writer| writer.number(pid as u32));
+        bus.call("AttachProcessesToUnit", "ssau", &self.name, body).map(drop)
+    }
+
     /// Ends the unit; one that is not there is ended.
     pub(super) fn stop(&self) -> Result<()> {
         let mut bus = self.manager.connect()?;

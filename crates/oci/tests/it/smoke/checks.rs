@@ -1,6 +1,6 @@
 //! What a container engine asks of its runtime.
 
-use super::engine::Engine;
+use super::engine::{Engine, v2};
 use std::{fs, os::unix::fs::PermissionsExt};
 
 /// A name and what is checked.
@@ -31,6 +31,11 @@ pub(super) static LONG: &[Check] = &[
     ("standard input", input),
 ];
 
+/// A file inside, by the host's version of cgroups.
+fn file(one: &str, two: &str) -> String {
+    format!("/sys/fs/cgroup/{}", if v2() { two } else { one })
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().to_string()
 }
@@ -51,8 +56,8 @@ fn terminal(engine: &Engine) {
 
 fn memory(engine: &Engine) {
     let limits = ["--memory=16m", "--memory-swap=16m"];
-    let limit = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes";
-    assert_eq!(engine.script(&limits, limit), (16 << 20).to_string());
+    let limit = format!("cat {}", file("memory/memory.limit_in_bytes", "memory.max"));
+    assert_eq!(engine.script(&limits, &limit), (16 << 20).to_string());
     engine.start("greedy", &limits, "a=x; while :; do a=$a$a; done");
     assert_eq!(engine.ok(&["wait", "greedy"]), "137");
     // Debian's conmon sees the end of the container before the shortage, with every runtime: podman says false here.
@@ -64,9 +69,9 @@ fn memory(engine: &Engine) {
 
 fn identity(engine: &Engine) {
     let flags = ["--user=1000:42", "--cap-drop=ALL", "--cap-add=NET_BIND_SERVICE", "--pids-limit=21"];
-    let script =
-        "id -u; id -g; grep -E '^(CapBnd|Seccomp):' /proc/self/status; cat /sys/fs/cgroup/pids/pids.max";
-    let said = engine.script(&flags, script);
+    let pids = file("pids/pids.max", "pids.max");
+    let script = format!("id -u; id -g; grep -E '^(CapBnd|Seccomp):' /proc/self/status; cat {pids}");
+    let said = engine.script(&flags, &script);
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines, ["1000", "42", "CapBnd:\t0000000000000400", "Seccomp:\t2", "21"]);
 }
@@ -102,9 +107,15 @@ fn life(engine: &Engine) {
 fn limits(engine: &Engine) {
     let flags =
         ["--cpus=0.5", "--cpu-shares=512", "--cpuset-cpus=0", "--memory=32m", "--memory-reservation=16m"];
-    let script = "cd /sys/fs/cgroup; cat cpu/cpu.cfs_quota_us cpu/cpu.shares cpuset/cpuset.cpus \
-                  memory/memory.soft_limit_in_bytes";
-    assert_eq!(engine.script(&flags, script), "50000\n512\n0\n16777216");
+    let (files, values) = if v2() {
+        ("cpu.max cpu.weight cpuset.cpus memory.low", "50000 100000\n59\n0\n16777216")
+    } else {
+        (
+            "cpu/cpu.cfs_quota_us cpu/cpu.shares cpuset/cpuset.cpus memory/memory.soft_limit_in_bytes",
+            "50000\n512\n0\n16777216",
+        )
+    };
+    assert_eq!(engine.script(&flags, &format!("cd /sys/fs/cgroup; cat {files}")), values);
     // A limit on processes is a limit on forks.
     let bomb = "for n in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 2 & done 2>/dev/null; echo survived";
     let output = engine.run(&["--pids-limit=6"], &["sh", "-c", bomb]);
@@ -208,8 +219,11 @@ fn again(engine: &Engine) {
 fn update(engine: &Engine) {
     engine.start("box", &["--memory=32m", "--memory-swap=32m"], "while :; do sleep 1; done");
     engine.ok(&["update", "--memory=48m", "--memory-swap=48m", "--cpu-shares=300", "box"]);
-    let script = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/cpu/cpu.shares";
-    assert_eq!(engine.ok(&["exec", "box", "sh", "-c", script]), "50331648\n300");
+    let (memory, cpu) =
+        (file("memory/memory.limit_in_bytes", "memory.max"), file("cpu/cpu.shares", "cpu.weight"));
+    let shares = if v2() { "39" } else { "300" };
+    let script = format!("cat {memory} {cpu}");
+    assert_eq!(engine.ok(&["exec", "box", "sh", "-c", &script]), format!("50331648\n{shares}"));
     assert!(engine.ok(&["stats", "--no-stream", "box"]).contains("box"));
 }
 

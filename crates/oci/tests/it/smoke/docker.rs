@@ -1,6 +1,6 @@
 //! Debian's dockerd 20.10 with its own containerd.
 
-use super::engine::Engine;
+use super::engine::{Engine, systemd};
 use crate::bundle::binary;
 use std::{
     fs,
@@ -16,13 +16,14 @@ pub(super) fn start() -> Option<Engine> {
     let socket = format!("unix://{}", engine.path("docker.sock"));
     fs::write(engine.dir.join("daemon.json"), "{}").unwrap();
     let log = fs::File::create(engine.dir.join("daemon.log")).unwrap();
+    let driver = if systemd() { "systemd" } else { "cgroupfs" };
     // Without its parent the daemon ends too: a test that is killed leaves nothing that runs.
     let daemon = Command::new("setpriv")
         .args(["--pdeathsig", "TERM", DAEMON, "-H", &socket])
         .args(["--config-file", &engine.path("daemon.json"), "--pidfile", &engine.path("pid")])
         .args(["--data-root", &engine.path("data"), "--exec-root", &engine.path("exec")])
         .args(["--storage-driver=vfs", "--bridge=none", "--iptables=false", "--ip-forward=false"])
-        .args(["--exec-opt=native.cgroupdriver=cgroupfs", "--default-runtime=tare"])
+        .args([&format!("--exec-opt=native.cgroupdriver={driver}"), "--default-runtime=tare"])
         .args(["--add-runtime", &format!("tare={}", binary().display())])
         .stdin(Stdio::null())
         .stdout(Stdio::null())

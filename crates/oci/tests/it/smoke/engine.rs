@@ -11,7 +11,7 @@ use std::{
 use tare_testkit::skip;
 
 /// How long any one command of an engine may take.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// The image's name in both engines.
 pub(crate) const IMAGE: &str = "localhost/tare-smoke:1";
@@ -21,6 +21,21 @@ const APPLETS: &[&str] = &[
     "sh", "cat", "echo", "id", "sleep", "tty", "true", "touch", "pwd", "grep", "unshare", "stat", "env",
     "hostname", "ls", "kill", "wc", "dd", "mkdir",
 ];
+
+/// Version 2 of cgroups alone.
+pub(super) fn v2() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// Whether systemd makes the cgroups: where it runs, and has those of version 2.
+pub(super) fn systemd() -> bool {
+    v2() && Path::new("/run/systemd/system").is_dir()
+}
+
+/// The parent as the engines want it named.
+fn parent(cgroup: &str) -> &str {
+    if systemd() { cgroup.trim_start_matches('/') } else { cgroup }
+}
 
 /// An engine and its client.
 pub(crate) struct Engine {
@@ -45,15 +60,16 @@ impl Engine {
             skip::skipped(&format!("{missing} is not installed"));
             return None;
         }
-        if !Path::new("/sys/fs/cgroup/pids").exists() {
-            skip::skipped("the checks read cgroups of version 1, which this host does not have");
-            return None;
-        }
         let id = format!("tare-smoke-{name}-{}", std::process::id());
         let dir = std::env::temp_dir().join(&id);
         fs::create_dir_all(&dir).unwrap();
-        let cgroup = format!("/{id}");
-        let flags = ["--network=none".into(), format!("--cgroup-parent={cgroup}")].to_vec();
+        // A slice's name says where it is: without a dash, at the top.
+        let cgroup = if systemd() {
+            format!("/taresmoke{name}{}.slice", std::process::id())
+        } else {
+            format!("/{id}")
+        };
+        let flags = ["--network=none".into(), format!("--cgroup-parent={}", parent(&cgroup))].to_vec();
         let engine = Self { name, client: Vec::new(), flags, dir, cgroup, daemon: None };
         engine.make_image();
         Some(engine)
@@ -218,8 +234,9 @@ impl Engine {
 
     /// Directories of the engine's cgroup in every tree.
     fn cgroups(&self) -> Vec<PathBuf> {
-        let trees = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
-        trees.map(|tree| tree.path().join(&self.cgroup[1..])).filter(|path| path.exists()).collect()
+        let top = PathBuf::from("/sys/fs/cgroup");
+        let trees = fs::read_dir(&top).into_iter().flatten().flatten().map(|tree| tree.path());
+        trees.chain([top]).map(|tree| tree.join(&self.cgroup[1..])).filter(|path| path.exists()).collect()
     }
 }
 
@@ -240,6 +257,9 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.remove_all();
         self.stop_daemon();
+        if systemd() {
+            let _ = Command::new("systemctl").args(["stop", parent(&self.cgroup)]).status();
+        }
         for point in self.mounts() {
             let _ = Command::new("umount").args(["-l", &point]).status();
         }
