@@ -336,8 +336,8 @@ fn what_no_unit_can_be_is_refused_and_leaves_nothing() {
     scope.place(&format!("system.slice:t:{}", scope.id()));
     for (name, value, word) in [
         ("FailureAction", "'reboot'", "beyond the container's scope"),
-        ("TimeoutStopUSec", "'soon'", "TimeoutStopUSec"),
-        ("CollectMode", "'never'", "CollectMode"),
+        ("TimeoutStopUSec", "'soon'", "StartTransientUnit"),
+        ("CollectMode", "'never'", "StartTransientUnit"),
     ] {
         let key = format!("org.systemd.property.{name}");
         scope.bundle.change(|spec| spec["annotations"] = json!({key: value}));
@@ -440,8 +440,8 @@ fn a_killed_create_leaves_no_unit_after_delete() {
     assert!(between > 0, "{early} {between} {late}");
 }
 
-/// Nobody on the machine has this number.
-const USER: u32 = 64_321;
+/// Debian's `daemon`: systemd runs services only for users that have a name, and nothing else runs for this one.
+const USER: u32 = 1;
 
 /// A systemd of an ordinary user, as `user@.service` runs it.
 struct UserManager {
