@@ -1,12 +1,11 @@
 //! Making a container up to the point where only its program is missing.
 
+mod scope;
+
 use crate::{
     Container, During, Error, Io, Process, Result, Runtime,
     agent::Agent,
-    cgroup::{
-        Cgroup, CgroupOptions,
-        systemd::{self, Occupant, Unit, UnitPath},
-    },
+    cgroup::{Cgroup, CgroupOptions, systemd::Occupant},
     child::{self, Outcome, Pipe},
     hooks::{self, HookStrings},
     interfaces, labels,
@@ -185,22 +184,14 @@ fn create_all(
         resources: Some(&plan.resources),
         rootless: runtime.is_rootless(),
     };
-<<<<<<< HEAD
-    let cgroup = Cgroup::resolve(runtime.cgroup_mounts()?, &wanted)?;
-    // From here on this process may be killed at any line: what it leaves is found by this.
-    dir.store_cgroups(cgroup.paths())?;
-    let cgroup = made.cgroup.insert(cgroup.make(&wanted)?);
+    let (cgroup, scope) = scope::make_cgroup(runtime, options, &wanted, dir)?;
+    let cgroup = made.cgroup.insert(cgroup);
     if let Some(rdt) = &plan.rdt {
         made.rdt = RdtGroup::make(rdt, options.id)?;
     }
     let rdt = &made.rdt;
     let mut prepared = Prepared::new(plan, cgroup, options.no_pivot)?;
     prepared.rdt = rdt.tasks()?;
-=======
-    let (cgroup, scope) = make_cgroup(runtime, options, &wanted, dir)?;
-    let cgroup = made.cgroup.insert(cgroup);
-    let prepared = Prepared::new(plan, cgroup, options.no_pivot)?;
->>>>>>> 5c22b53 (runtime, oci, shim: cgroups through systemd)
     if let Some(filter) = &plan.process.seccomp {
         dir.store_seccomp(filter.flags, &filter.filter)?;
     }
@@ -208,10 +199,6 @@ fn create_all(
     // calls.
     let reports = Pipe::new()?;
     let gate = Gates::new(options.gate, plan, dir)?;
-<<<<<<< HEAD
-    let launch =
-        Launch { options, plan, prepared: &prepared, streams: &streams, gate: &gate, dir, cgroup, rdt };
-=======
     let launch = Launch {
         options,
         plan,
@@ -220,10 +207,10 @@ fn create_all(
         gate: &gate,
         dir,
         cgroup,
+        rdt,
         scope: Cell::new(scope),
         staying: Cell::new(None),
     };
->>>>>>> 5c22b53 (runtime, oci, shim: cgroups through systemd)
     let state = launch.run(reports.read.as_fd(), reports.write, &mut made.child)?;
     let pipes = close(prepared, gate, reports.read);
     let console = streams.receive()?;
@@ -232,33 +219,6 @@ fn create_all(
     let cgroup = made.cgroup.take().expect("invariant: the cgroup was made above");
     let process = Process { pid: spawned.pid, pidfd: spawned.pidfd, console };
     Ok((Container::new(dir, state, cgroup, pipes), process))
-}
-
-/// What a container has of systemd: how its scope was named, and the process that keeps it for the first one.
-struct Scope {
-    path: UnitPath,
-    occupant: Occupant,
-    user: bool,
-}
-
-/// The container's cgroups with their limits, and its scope if systemd makes them.
-fn make_cgroup(
-    runtime: &Runtime,
-    options: &CreateOptions<'_>,
-    wanted: &CgroupOptions<'_>,
-    dir: &StateDir,
-) -> Result<(Cgroup, Option<Scope>)> {
-    let mounts = runtime.cgroup_mounts()?;
-    // Once its paths are stored this process may be killed at any line: what it leaves is found by them.
-    if !runtime.options().systemd_cgroup {
-        let cgroup = Cgroup::resolve(mounts, wanted)?;
-        dir.store_cgroups(cgroup.paths(), None)?;
-        return Ok((cgroup.make(wanted)?, None));
-    }
-    let (cgroup, path) = systemd::resolve(mounts, wanted, &runtime.systemd())?;
-    dir.store_cgroups(cgroup.paths(), cgroup.unit().map(Unit::name))?;
-    let (cgroup, occupant) = systemd::make(cgroup, wanted, &path, &options.spec.annotations)?;
-    Ok((cgroup, Some(Scope { path, occupant, user: wanted.rootless })))
 }
 
 /// Everything the launch reads.
@@ -270,13 +230,10 @@ struct Launch<'a> {
     gate: &'a Gates,
     dir: &'a StateDir,
     cgroup: &'a Cgroup,
-<<<<<<< HEAD
     rdt: &'a RdtGroup,
-=======
-    scope: Cell<Option<Scope>>,
+    scope: Cell<Option<scope::Scope>>,
     /// For version 1: keeps the scope until the first process is in.
     staying: Cell<Option<Occupant>>,
->>>>>>> 5c22b53 (runtime, oci, shim: cgroups through systemd)
 }
 
 impl Launch<'_> {
@@ -332,36 +289,20 @@ impl Launch<'_> {
         }
 
         let program = Program { ops: &ops, report: report.as_fd(), root: Some(self.prepared.root.as_fd()) };
-        let birthplace = self.prepared.entrance.birthplace();
-        let (spawned, outside) = match self.spawn(&program, birthplace) {
-            // It waits for its maps, and can be moved meanwhile.
-            Err(error) if maps.is_some() && self.cgroup.is_across(&error) => {
-                (self.spawn(&program, None)?, true)
-            }
-            spawned => (spawned?, false),
-        };
-        let spawned = made.insert(spawned);
+        let scope = self.give_birth(&program, maps.is_some(), made)?;
+        let spawned = made.as_ref().expect("invariant: the child was just stored");
         drop(report);
-        if outside {
-            self.cgroup.attach(spawned.pid)?;
-        }
-        let scope = self.scope.take().map(|scope| self.enter(scope)).transpose()?;
         if let Some(maps) = &maps {
-            if plan.caller.ordinary {
-                userns::write_own_maps(spawned.pid, &plan.namespaces.mapping)?;
-            } else {
-                userns::write_maps(spawned.pid, &plan.namespaces.mapping)?;
-            }
+            self.write_maps(spawned.pid)?;
             child::release(&maps.write)?;
         }
         if !plan.interfaces.is_empty() {
             interfaces::move_all(&plan.interfaces, spawned.pid, self.prepared)?;
         }
-<<<<<<< HEAD
-        let state = new_state(self.options, plan, self.cgroup, self.rdt, spawned.pid, denied)?;
-=======
-        let state = self.state_file(spawned.pid, denied, scope.as_ref())?;
->>>>>>> 5c22b53 (runtime, oci, shim: cgroups through systemd)
+        let mut state = new_state(self.options, plan, self.cgroup, self.rdt, spawned.pid, denied)?;
+        if let Some(scope) = scope {
+            state.config.cgroups = scope;
+        }
         self.dir.store_new(&state)?;
         hook_files.write(&state)?;
         if let Some(agent) = &agent {
@@ -403,23 +344,33 @@ impl Launch<'_> {
         }
     }
 
-    /// The first process is there: the one that kept its place goes. In version 1 it may not be in yet, and the other
-    /// one stays until this is done.
-    fn enter(&self, scope: Scope) -> Result<ConfigCgroups> {
-        let Scope { path, occupant, user } = scope;
-        if self.cgroup.is_v2() {
-            occupant.leave()?;
-        } else {
-            self.staying.set(Some(occupant));
+    /// Clones the child into its cgroups; what the state says of its scope, if systemd made one.
+    ///
+    /// `waits` is whether it waits for its maps, and can be moved meanwhile.
+    fn give_birth(
+        &self,
+        program: &Program<'_>,
+        waits: bool,
+        made: &mut Option<Spawned>,
+    ) -> Result<Option<ConfigCgroups>> {
+        let (spawned, outside) = match self.spawn(program, self.prepared.entrance.birthplace()) {
+            Err(error) if waits && self.cgroup.is_across(&error) => (self.spawn(program, None)?, true),
+            spawned => (spawned?, false),
+        };
+        let spawned = made.insert(spawned);
+        if outside {
+            self.cgroup.attach(spawned.pid)?;
         }
-        Ok(ConfigCgroups {
-            name: path.name,
-            parent: path.parent,
-            scope_prefix: path.prefix,
-            systemd: true,
-            rootless: user,
-            ..ConfigCgroups::default()
-        })
+        self.scope.take().map(|scope| scope.leave(self.cgroup, &self.staying)).transpose()
+    }
+
+    fn write_maps(&self, pid: i32) -> Result<()> {
+        let mapping = &self.plan.namespaces.mapping;
+        if self.plan.caller.ordinary {
+            userns::write_own_maps(pid, mapping)
+        } else {
+            userns::write_maps(pid, mapping)
+        }
     }
 
     /// Hooks of the runtime's side.
@@ -484,7 +435,6 @@ impl Launch<'_> {
     }
 }
 
-<<<<<<< HEAD
 /// The state of a container whose first process has just come to be.
 pub(crate) fn new_state(
     options: &CreateOptions<'_>,
@@ -534,6 +484,7 @@ pub(crate) fn new_state(
         intel_rdt_path: rdt.joined.first().cloned().unwrap_or_default(),
         tare: Extension {
             version: 1,
+            unit: cgroup.unit().map_or_else(String::new, |unit| unit.name().into()),
             bundle: options.bundle.into(),
             program: plan.process.arguments[0].to_string_lossy().into_owned(),
             annotations: options.spec.annotations.clone(),
@@ -549,65 +500,6 @@ pub(crate) fn new_state(
             poststop: plan.hooks.poststop.clone(),
         },
     })
-=======
-    fn state_file(&self, pid: i32, deny_setgroups: bool, scope: Option<&ConfigCgroups>) -> Result<StateFile> {
-        let start = tare_sys::process::stat(pid).during("read the first process")?;
-        let (seconds, nanos) = tare_sys::clock::realtime();
-        let (options, plan) = (self.options, self.plan);
-        let mut labels = alloc::vec![format!("bundle={}", options.bundle)];
-        labels.extend(options.spec.annotations.iter().map(|(key, value)| format!("{key}={value}")));
-        let linux = options.spec.linux.as_ref();
-        let namespaces = linux.iter().flat_map(|linux| &linux.namespaces);
-        let config = Config {
-            rootfs: plan.rootfs.clone(),
-            readonlyfs: plan.readonly_root,
-            hostname: options.spec.hostname.clone(),
-            namespaces: namespaces
-                .map(|namespace| ConfigNamespace {
-                    kind: state_name(&namespace.kind),
-                    path: namespace.path.clone(),
-                })
-                .collect(),
-            cgroups: scope.cloned().unwrap_or_else(|| ConfigCgroups {
-                name: options.id.into(),
-                path: plan.cgroups_path.clone(),
-                ..Default::default()
-            }),
-            labels,
-            no_new_keyring: options.no_new_keyring,
-            rootless_euid: plan.caller.ordinary,
-            version: options.spec.version.clone(),
-        };
-        let path = |kind: Kind| (kind.state_name().into(), format!("/proc/{pid}/ns/{}", kind.file()));
-        Ok(StateFile {
-            id: options.id.into(),
-            init_process_pid: pid,
-            init_process_start: start.map_or(0, |(start, _)| start),
-            created: Timestamp::new(seconds, nanos),
-            config,
-            rootless: plan.caller.confined,
-            cgroup_paths: self.cgroup.paths().clone(),
-            namespace_paths: Kind::ALL.into_iter().map(path).collect(),
-            external_descriptors: Vec::new(),
-            intel_rdt_path: String::new(),
-            tare: Extension {
-                version: 1,
-                unit: self.cgroup.unit().map_or_else(String::new, |unit| unit.name().into()),
-                bundle: options.bundle.into(),
-                program: plan.process.arguments[0].to_string_lossy().into_owned(),
-                annotations: options.spec.annotations.clone(),
-                namespaces: plan.namespaces.kinds().map(|kind| kind.state_name().into()).collect(),
-                deny_setgroups,
-                personality: linux.and_then(|linux| linux.personality.clone()),
-                memory_policy: linux.and_then(|linux| linux.memory_policy.clone()),
-                listener: plan.process.seccomp.as_ref().and_then(|filter| filter.listener.clone()),
-                start_limit: hooks::limit(&plan.hooks.start_container),
-                poststart: plan.hooks.poststart.clone(),
-                poststop: plan.hooks.poststop.clone(),
-            },
-        })
-    }
->>>>>>> 5c22b53 (runtime, oci, shim: cgroups through systemd)
 }
 
 /// The kernel takes some policies only from a thread that may run on every processor (sched_setattr(2), EPERM).

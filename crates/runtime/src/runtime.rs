@@ -1,18 +1,12 @@
 //! The directory of containers.
 
 use crate::{
-<<<<<<< HEAD
     Container, CreateOptions, During, Error, Gate, Process, RestoreOptions, Result,
-    cgroup::Cgroup,
-    checkpoint, child, create,
-=======
-    Container, CreateOptions, During, Gate, Process, Result,
     cgroup::{
         Cgroup,
         systemd::{Manager, Unit},
     },
-    child, create,
->>>>>>> 5c22b53 (runtime, oci, shim: cgroups through systemd)
+    checkpoint, child, create,
     plan::Caller,
     state::{self, StateDir},
 };
@@ -95,7 +89,7 @@ impl Runtime {
     /// undone.
     pub fn restore(&self, options: &RestoreOptions<'_>) -> Result<(Container, Process)> {
         if self.options.systemd_cgroup {
-            return Err(Error::unimplemented("cgroups through systemd"));
+            return Err(Error::unimplemented("restore with cgroups through systemd"));
         }
         checkpoint::restore(self, options)
     }
@@ -150,18 +144,14 @@ impl Runtime {
         let (mut paths, unit) = dir.load_cgroups()?;
         // Killed on the way, so that some may not have been made.
         paths.retain(|_, directory| rustix::fs::access(directory.as_str(), Access::EXISTS).is_ok());
-<<<<<<< HEAD
-        let cgroup = Cgroup::from_paths(paths, self.is_rootless());
+        let unit = unit.map(|name| Unit::new(name, self.systemd()));
+        let cgroup = Cgroup::from_paths(paths, self.is_rootless()).with_unit(unit);
         let mut limit = child::LEAVE_LIMIT;
         if dir.has(checkpoint::MARK) {
             // A restore has begun in cgroups that it had made: all in there is what it restored, and CRIU.
             cgroup.kill(9)?;
             limit = child::KILL_LIMIT;
         }
-=======
-        let unit = unit.map(|name| Unit::new(name, self.systemd()));
-        let cgroup = Cgroup::from_paths(paths, self.is_rootless()).with_unit(unit);
->>>>>>> 5c22b53 (runtime, oci, shim: cgroups through systemd)
         // Processes that stay are somebody else's: the creation would have refused the path.
         if cgroup.is_deserted(limit)? {
             cgroup.remove()?;

@@ -7,15 +7,9 @@ use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     io::{IoSlice, IoSliceMut},
     net::{
-<<<<<<< HEAD
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
         SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
         sockopt::{self, Timeout},
-=======
-        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-        SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
-        sockopt::{Timeout, set_socket_timeout},
->>>>>>> 5c22b53 (runtime, oci, shim: cgroups through systemd)
     },
 };
 
@@ -83,8 +77,16 @@ pub fn connect(path: &str) -> Result<OwnedFd> {
     connect_within(path, PATIENCE)
 }
 
-fn connect_within(path: &str, limit: Duration) -> Result<OwnedFd> {
-    let address = SocketAddrUnix::new(path).on("connect", || path)?;
+/// As [`connect`], to a path or, with `@` in front, to an abstract name, with a limit of one's own.
+///
+/// # Errors
+/// As [`connect`]'s.
+pub fn connect_within(path: &str, limit: Duration) -> Result<OwnedFd> {
+    let address = match path.strip_prefix('@') {
+        Some(name) => SocketAddrUnix::new_abstract_name(name.as_bytes()),
+        None => SocketAddrUnix::new(path),
+    };
+    let address = address.on("connect", || path)?;
     let socket =
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .on("socket", || path)?;
@@ -126,26 +128,6 @@ pub fn connect_datagram(address: &str) -> Result<OwnedFd> {
     let to = to.on("connect", || address)?;
     let socket = datagram()?;
     rustix::net::connect(&socket, &to).on("connect", || address)?;
-    Ok(socket)
-}
-
-/// As [`connect`], to a path or, with `@` in front, to an abstract name; connecting, and later each sending, waits at most
-/// so many milliseconds.
-///
-/// # Errors
-/// As [`connect`]'s; EAGAIN after the wait.
-pub fn connect_within(name: &str, milliseconds: u64) -> Result<OwnedFd> {
-    let address = match name.strip_prefix('@') {
-        Some(name) => SocketAddrUnix::new_abstract_name(name.as_bytes()),
-        None => SocketAddrUnix::new(name),
-    };
-    let address = address.on("connect", || name)?;
-    let socket =
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-            .on("socket", || name)?;
-    let wait = core::time::Duration::from_millis(milliseconds);
-    set_socket_timeout(&socket, Timeout::Send, Some(wait)).on("setsockopt", || name)?;
-    rustix::io::retry_on_intr(|| rustix::net::connect(&socket, &address)).on("connect", || name)?;
     Ok(socket)
 }
 

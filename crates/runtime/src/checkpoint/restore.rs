@@ -84,7 +84,7 @@ fn restore_all(
         rootless: runtime.is_rootless(),
     };
     let cgroup = Cgroup::resolve(runtime.cgroup_mounts()?, &wanted)?;
-    dir.store_cgroups(cgroup.paths())?;
+    dir.store_cgroups(cgroup.paths(), None)?;
     let cgroup = made.cgroup.insert(cgroup.make(&wanted)?);
     let mut prepared = Prepared::new(plan, cgroup, false)?;
     if let Some(rdt) = &plan.rdt {

@@ -61,7 +61,8 @@ fn memory(engine: &Engine) {
     engine.start("greedy", &limits, "a=x; while :; do a=$a$a; done");
     assert_eq!(engine.ok(&["wait", "greedy"]), "137");
     // Debian's conmon sees the end of the container before the shortage, with every runtime: podman says false here.
-    if engine.name() == "docker" {
+    // On version 2 docker 20.10 was seen to say false, too.
+    if engine.name() == "docker" && !v2() {
         assert_eq!(engine.inspect("greedy", ".State.OOMKilled"), "true");
     }
     assert_eq!(engine.inspect("greedy", ".State.ExitCode"), "137");

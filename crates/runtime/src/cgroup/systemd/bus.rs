@@ -11,6 +11,7 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
+use core::time::Duration;
 use rustix::fd::{AsFd, OwnedFd};
 use tare_sys::{clock, socket};
 use tare_types::ErrorKind;
@@ -77,7 +78,8 @@ impl Bus {
     }
 
     fn open(place: &str) -> Result<Self> {
-        let socket = socket::connect_within(place, LIMIT_MILLIS).map_err(|error| Error::system("", error))?;
+        let socket = socket::connect_within(place, Duration::from_millis(LIMIT_MILLIS))
+            .map_err(|error| Error::system("", error))?;
         let direct = place.ends_with("/systemd/private");
         let mut bus = Self::new(socket, place, LIMIT_MILLIS);
         bus.authenticate()?;
