@@ -36,6 +36,17 @@ async fn a_link_is_a_line_of_hosts_and_variables() {
     assert_eq!(door.call("DELETE", "/containers/web/my-db?link=1").await.status, 204);
     assert_eq!(door.get("/containers/web/json").await.json()["HostConfig"]["Links"], Value::Null);
 
+    // A neighbour that starts again is known again, whatever its address is then.
+    door.run("holder", &["sleep", "1000"], &links).await;
+    assert_eq!(door.post("/containers/db/restart?t=0", None).await.status, 204);
+    let exec = r#"{"Cmd":["cat","/etc/hosts"],"AttachStdout":true}"#;
+    let exec = door.post("/containers/holder/exec", Some(exec)).await.json()["Id"].clone();
+    let start = format!("/exec/{}/start", exec.as_str().unwrap());
+    let text = crate::http::demultiplex(&door.upgrade(&start, Some("{}")).await.rest().await).0;
+    let ip = door.get("/containers/db/json").await.json()["NetworkSettings"]["IPAddress"].clone();
+    let line = format!("{}\tmy-db ", ip.as_str().unwrap());
+    assert!(text.lines().any(|known| known.starts_with(&line)), "{line}: {text}");
+
     let body = format!(r#"{{"Image":"{}","HostConfig":{{"Links":["nothing:x"]}}}}"#, door.image);
     let refused = door.post("/containers/create", Some(&body)).await;
     let message = "could not get container for nothing: No such container: nothing";

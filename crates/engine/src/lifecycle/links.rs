@@ -52,10 +52,9 @@ fn of(fields: &EngineFields) -> &[Link] {
     }
 }
 
-/// A running container at the other end of a link, with its address on the bridge.
+/// The container at the other end of a link with its address on the bridge, which it has from its start to its end.
 fn target(engine: &Engine, namespace: &Namespace, link: &Link) -> Option<(Arc<Entry>, IpAddr)> {
     let other = engine.entry("link to", namespace, &link.container).ok()?;
-    other.running_task()?;
     let endpoint = other.live().endpoint.clone()?;
     let mut all = std::iter::once(&endpoint).chain(&endpoint.others);
     let address = all.find(|one| one.network == "bridge")?.ip_address?;
