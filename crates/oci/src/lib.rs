@@ -120,15 +120,10 @@ pub fn run(arguments: &[String], environment: &[String]) -> i32 {
         return done(output::print(&command::overview(program)));
     };
     let log = Log::new(global.value("log"), global.value("log-format"), global.has("debug"));
-    let default_root = || {
-        let user = environment.iter().find_map(|entry| entry.strip_prefix("XDG_RUNTIME_DIR="));
-        user.filter(|_| !rustix::process::geteuid().is_root())
-            .map_or_else(|| "/run/tare-oci".to_string(), |directory| format!("{directory}/tare-oci"))
-    };
     let context = Context {
         program,
         root_is_given: global.value("root").is_some(),
-        root: global.value("root").map_or_else(default_root, ToString::to_string),
+        root: global.value("root").map_or_else(|| default_root(environment), ToString::to_string),
         systemd_cgroup: global.has("systemd-cgroup"),
         criu: global.value("criu").filter(|program| !program.is_empty()).unwrap_or("criu").to_string(),
         rootless: match global.value("rootless").unwrap_or("auto") {
@@ -157,6 +152,19 @@ pub fn run(arguments: &[String], environment: &[String]) -> i32 {
             code
         }
     }
+}
+
+/// Where states are without `--root`: an ordinary user's own directory, also if it is root of a user namespace. runc's
+/// rule, with its exception for one that calls itself root.
+fn default_root(environment: &[String]) -> String {
+    let variable = |name: &str| environment.iter().find_map(|entry| entry.strip_prefix(name));
+    let is_users = |_: &&str| {
+        // The machine's root, who has /proc, is not mapped in such a namespace.
+        let confined = || rustix::fs::stat("/proc").is_ok_and(|stat| stat.st_uid != 0);
+        !rustix::process::geteuid().is_root() || (confined() && variable("USER=") != Some("root"))
+    };
+    let directory = variable("XDG_RUNTIME_DIR=").filter(|directory| !directory.is_empty()).filter(is_users);
+    directory.map_or_else(|| "/run/tare-oci".to_string(), |directory| format!("{directory}/tare-oci"))
 }
 
 fn done(result: tare_sys::Result<()>) -> i32 {
