@@ -22,7 +22,7 @@ pub(crate) struct Flags {
 
 /// Flags before the command's name.
 pub(crate) static GLOBAL: Flags = Flags {
-    values: &["log", "log-format", "root", "criu", "rootless"],
+    values: &["log", "log-format", "root", "criu", "rootless", "cgroup-manager"],
     switches: &["debug", "systemd-cgroup", "help", "version"],
     short: &[("h", "help"), ("v", "version")],
     stop_after: Some(0),

@@ -29,10 +29,15 @@ fn trimmed(path: &str) -> String {
 
 /// Reads the configuration of a bundle.
 pub(crate) fn load(bundle: &str) -> Result<Spec, String> {
-    let path = format!("{bundle}/config.json");
+    load_from(bundle, "config.json")
+}
+
+/// The same from another file, by its absolute path or one in the bundle (crun's `--config`).
+pub(crate) fn load_from(bundle: &str, file: &str) -> Result<Spec, String> {
+    let path = if file.starts_with('/') { file.to_string() } else { format!("{bundle}/{file}") };
     let bytes = match tare_sys::file::read(&path, LIMIT) {
         Err(error) if error.is_not_found() => {
-            return Err("JSON specification file config.json not found".to_string());
+            return Err(format!("JSON specification file {file} not found"));
         }
         bytes => bytes.map_err(|error| error.to_string())?,
     };

@@ -44,6 +44,7 @@ GLOBAL OPTIONS:
    --log-format value  text or json (default: text)
    --root value        directory of the states (default: /run/tare-oci)
    --systemd-cgroup    make cgroups through systemd
+   --cgroup-manager value  the same in crun's words: cgroupfs, systemd or disabled (none at all)
    --help, -h          show this
    --version, -v       show the version
 ";

@@ -37,6 +37,8 @@ pub(crate) struct Context<'a> {
     pub(crate) systemd_cgroup: bool,
     /// `--criu`: a name or a path.
     pub(crate) criu: String,
+    /// `--cgroup-manager disabled`, which is crun's.
+    pub(crate) no_cgroups: bool,
     /// `--rootless`; nothing for `auto`.
     pub(crate) rootless: Option<bool>,
     pub(crate) log: Log,
@@ -120,12 +122,18 @@ pub fn run(arguments: &[String], environment: &[String]) -> i32 {
         return done(output::print(&command::overview(program)));
     };
     let log = Log::new(global.value("log"), global.value("log-format"), global.has("debug"));
+    let manager = global.value("cgroup-manager").unwrap_or("cgroupfs");
+    if !matches!(manager, "cgroupfs" | "systemd" | "disabled") {
+        complain(&format!("error: unknown cgroup manager {manager:?}: cgroupfs, systemd or disabled"));
+        return 1;
+    }
     let context = Context {
         program,
         root_is_given: global.value("root").is_some(),
         root: global.value("root").map_or_else(|| default_root(environment), ToString::to_string),
-        systemd_cgroup: global.has("systemd-cgroup"),
         criu: global.value("criu").filter(|program| !program.is_empty()).unwrap_or("criu").to_string(),
+        systemd_cgroup: global.has("systemd-cgroup") || manager == "systemd",
+        no_cgroups: manager == "disabled",
         rootless: match global.value("rootless").unwrap_or("auto") {
             "auto" => None,
             word => match word.parse() {

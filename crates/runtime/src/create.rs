@@ -26,7 +26,7 @@ use rustix::{
 use tare_launch::{CloneRequest, ForeignUser, HookOp, Op, Pointer, Program, ReportKind, Spawned, Stage};
 use tare_types::{
     ErrorKind, Timestamp,
-    spec::{ContainerStatus, Spec, State},
+    spec::{ContainerStatus, Hooks, Spec, State},
 };
 
 /// How `start` reaches the waiting first process.
@@ -63,6 +63,8 @@ pub struct CreateOptions<'a> {
     pub no_new_keyring: bool,
     /// Make the directory of [`crate::Runtime::notify_directory`], which the configuration may have as a source.
     pub notify: bool,
+    /// Leave the container in the cgroups of the caller, without limits.
+    pub no_cgroups: bool,
 }
 
 const OPERATION: &str = "unable to start container process";
@@ -397,7 +399,13 @@ impl Launch<'_> {
             .transpose()?;
         let spawned = tare_launch::spawn(&request, program).map_err(system);
         // Back before anything else happens on this thread, also when the clone failed.
-        let left = entered.map_or(Ok(()), |entered| entered.leave().during("leave pid namespace"));
+        // Root of a user namespace whose pid namespace is its parent's may not, and need not without hooks to run.
+        let left = entered.map_or(Ok(()), |entered| match entered.leave() {
+            Err(error) if error.errno() == tare_sys::Errno::PERM && self.plan.hooks == Hooks::default() => {
+                Ok(())
+            }
+            left => left.during("leave pid namespace"),
+        });
         spawned.and_then(|spawned| left.map(|()| spawned))
     }
 

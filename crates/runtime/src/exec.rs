@@ -210,8 +210,12 @@ impl Joined<'_> {
             .transpose()?;
         let spawned = tare_launch::spawn(&CloneRequest { namespaces: 0, cgroup }, program)
             .map_err(|errno| Error::system(OPERATION, tare_sys::Error::new("clone3", "", errno)));
-        // Back before anything else happens on this thread, also when the clone failed.
-        let left = entered.map_or(Ok(()), |entered| entered.leave().during(OPERATION));
+        // Back before anything else happens on this thread, also when the clone failed. Root of a user namespace whose
+        // pid namespace is its parent's may not: its further children would be the container's, but an exec has none.
+        let left = entered.map_or(Ok(()), |entered| match entered.leave() {
+            Err(error) if error.errno() == tare_sys::Errno::PERM => Ok(()),
+            left => left.during(OPERATION),
+        });
         spawned.and_then(|spawned| left.map(|()| spawned))
     }
 

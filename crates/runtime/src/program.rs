@@ -414,7 +414,7 @@ fn root_file_system<'a>(
     // root, below which everything is resolved, that keeps the set-up inside.
     // A source below the container's own root is there only when the mounts before it are.
     let host = plan.has_early_hooks() || prepared.needs_host();
-    let late = host || plan.namespaces.has(Kind::User) || !own_mounts;
+    let late = host || plan.namespaces.has(Kind::User) || plan.caller.confined || !own_mounts;
     if let Some(path) = &prepared.copied_root {
         let propagation = u64::from(plan.propagation.before & !(1 << 14));
         ops.push(Op::OpenRoot(path, propagation));

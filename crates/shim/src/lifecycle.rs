@@ -381,6 +381,7 @@ fn make_container(
         no_pivot: options.no_pivot_root,
         no_new_keyring: options.no_new_keyring,
         notify: false,
+        no_cgroups: false,
     })
 }
 

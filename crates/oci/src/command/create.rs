@@ -13,19 +13,19 @@ use rustix::fd::{AsFd, OwnedFd};
 use tare_runtime::{Container, CreateOptions, Gate, Io, Process, Runtime};
 use tare_types::spec::Spec;
 
-const VALUES: &[&str] = &["bundle", "console-socket", "pidfd-socket", "pid-file", "preserve-fds"];
+const VALUES: &[&str] = &["bundle", "config", "console-socket", "pidfd-socket", "pid-file", "preserve-fds"];
 
 pub(crate) static CREATE: Flags = Flags {
     values: VALUES,
     switches: &["no-pivot", "no-new-keyring", "dry-run", "help"],
-    short: &[("b", "bundle"), ("h", "help")],
+    short: &[("b", "bundle"), ("f", "config"), ("h", "help")],
     stop_after: None,
 };
 
 pub(crate) static RUN: Flags = Flags {
     values: VALUES,
     switches: &["no-pivot", "no-new-keyring", "detach", "keep", "no-subreaper", "help"],
-    short: &[("b", "bundle"), ("d", "detach"), ("h", "help")],
+    short: &[("b", "bundle"), ("d", "detach"), ("f", "config"), ("h", "help")],
     stop_after: None,
 };
 
@@ -114,7 +114,7 @@ impl<'a> Job<'a> {
         let id = id(name, arguments)?;
         foreground::prepare_process(true)?;
         let bundle = bundle::absolute(arguments.value("bundle").unwrap_or("."))?;
-        let mut spec = bundle::load(&bundle)?;
+        let mut spec = bundle::load_from(&bundle, arguments.value("config").unwrap_or("config.json"))?;
         if let Some(process) = &spec.process {
             tell_capabilities(context, process);
         }
@@ -143,6 +143,7 @@ impl<'a> Job<'a> {
             no_pivot: self.arguments.has("no-pivot"),
             no_new_keyring: self.arguments.has("no-new-keyring"),
             notify: self.notify.is_some(),
+            no_cgroups: self.context.no_cgroups,
         }
     }
 

@@ -34,6 +34,13 @@ fn podman_runs_containers() {
 }
 
 #[test]
+fn podman_of_an_ordinary_user_runs_containers() {
+    if let Some(engine) = podman::start_for_user() {
+        run(&engine, checks::USER);
+    }
+}
+
+#[test]
 #[ignore = "the long set, part of make soak"]
 fn soak_dockerd_runs_containers() {
     if let Some(engine) = docker::start() {

@@ -10,6 +10,7 @@ use crate::{
     },
     state::{ConfigCgroups, StateDir},
 };
+use alloc::collections::BTreeMap;
 use core::cell::Cell;
 
 /// What a container has of systemd: how its scope was named, and the process that keeps it for the first one.
@@ -26,6 +27,9 @@ pub(super) fn make_cgroup(
     wanted: &CgroupOptions<'_>,
     dir: &StateDir,
 ) -> Result<(Cgroup, Option<Scope>)> {
+    if options.no_cgroups {
+        return Ok((Cgroup::from_paths(BTreeMap::new(), true), None));
+    }
     let mounts = runtime.cgroup_mounts()?;
     // Once its paths are stored this process may be killed at any line: what it leaves is found by them.
     if !runtime.options().systemd_cgroup {

@@ -83,6 +83,7 @@ impl Bundle {
             no_pivot: false,
             no_new_keyring: false,
             notify: false,
+            no_cgroups: false,
         })
     }
 

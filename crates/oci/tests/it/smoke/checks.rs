@@ -16,6 +16,16 @@ pub(super) static SHORT: &[Check] = &[
     ("exec, pause, logs, kill", life),
 ];
 
+/// What an ordinary user's engine can do without cgroups and with one mapped id.
+pub(super) static USER: &[Check] = &[
+    ("streams and exit codes", exit_codes),
+    ("terminal", terminal),
+    ("volumes, read-only root, tmpfs", storage),
+    ("exec, logs, kill", joined),
+    ("standard input", input),
+    ("start again", again),
+];
+
 /// Part of `make soak`.
 pub(super) static LONG: &[Check] = &[
     ("limits", limits),
@@ -91,13 +101,26 @@ fn storage(engine: &Engine) {
 }
 
 fn life(engine: &Engine) {
-    engine.start("box", &[], "echo on stderr >&2; while :; do sleep 1; done");
-    assert_eq!(engine.ok(&["exec", "-e", "A=b", "-w", "/tmp", "box", "sh", "-c", "echo $A; pwd"]), "b\n/tmp");
-    assert_eq!(engine.client(&["exec", "box", "sh", "-c", "exit 5"]).status.code(), Some(5));
+    begin(engine);
     engine.ok(&["pause", "box"]);
     assert_eq!(engine.inspect("box", ".State.Status"), "paused");
     engine.ok(&["unpause", "box"]);
     assert_eq!(engine.inspect("box", ".State.Status"), "running");
+    finish(engine);
+}
+
+fn joined(engine: &Engine) {
+    begin(engine);
+    finish(engine);
+}
+
+fn begin(engine: &Engine) {
+    engine.start("box", &[], "echo on stderr >&2; while :; do sleep 1; done");
+    assert_eq!(engine.ok(&["exec", "-e", "A=b", "-w", "/tmp", "box", "sh", "-c", "echo $A; pwd"]), "b\n/tmp");
+    assert_eq!(engine.client(&["exec", "box", "sh", "-c", "exit 5"]).status.code(), Some(5));
+}
+
+fn finish(engine: &Engine) {
     let logs = engine.client(&["logs", "box"]);
     assert_eq!((text(&logs.stdout), text(&logs.stderr)), ("ready".into(), "on stderr".into()));
     engine.ok(&["kill", "box"]);

@@ -3,7 +3,7 @@
 use crate::bundle::able;
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::{PermissionsExt, lchown, symlink},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -95,6 +95,21 @@ impl Engine {
     pub(crate) fn with_daemon(mut self, daemon: Child) -> Self {
         self.daemon = Some(daemon);
         self.until("the daemon answers", || self.client(&["version"]).status.success());
+        self
+    }
+
+    /// For an ordinary user, who has no cgroups here: everything so far becomes that user's.
+    pub(crate) fn given_to(mut self, user: u32) -> Self {
+        fn give(path: &Path, user: u32) {
+            lchown(path, Some(user), Some(user)).unwrap();
+            let is_directory = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+            for entry in fs::read_dir(path).into_iter().flatten().flatten().filter(|_| is_directory) {
+                give(&entry.path(), user);
+            }
+        }
+        give(&self.dir, user);
+        self.flags.retain(|flag| !flag.starts_with("--cgroup-parent"));
+        self.flags.push("--cgroups=disabled".into());
         self
     }
 
@@ -253,6 +268,17 @@ fn remove_cgroup(path: &Path) {
     let _ = fs::remove_dir(path);
 }
 
+impl Engine {
+    /// Podman of an ordinary user leaves a process that keeps the user namespace.
+    fn stop_keeper(&self) {
+        let Ok(pid) = fs::read_to_string(self.dir.join("tmp/pause.pid")) else { return };
+        let name = fs::read_to_string(format!("/proc/{}/comm", pid.trim())).unwrap_or_default();
+        if name.trim() == "podman" || name.trim() == "catatonit" {
+            let _ = Command::new("kill").args(["-9", pid.trim()]).status();
+        }
+    }
+}
+
 impl Drop for Engine {
     fn drop(&mut self) {
         self.remove_all();
@@ -260,6 +286,7 @@ impl Drop for Engine {
         if systemd() {
             let _ = Command::new("systemctl").args(["stop", parent(&self.cgroup)]).status();
         }
+        self.stop_keeper();
         for point in self.mounts() {
             let _ = Command::new("umount").args(["-l", &point]).status();
         }
