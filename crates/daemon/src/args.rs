@@ -41,6 +41,12 @@ pub enum Command {
     },
     /// Remove what a daemon of these directories left in the kernel, while none runs
     Repair,
+    /// Run a hook of a container, its arguments filled from the state on standard input, as containerd oci-hook
+    OciHook {
+        /// Program and arguments; {{id}}, {{bundle}}, {{rootfs}}, {{pid}}, {{status}} and {{annotation "name"}} are filled in
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<String>,
+    },
 }
 
 /// Which configuration to print.

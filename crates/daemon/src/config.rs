@@ -36,6 +36,8 @@ pub struct Config {
     pub grpc: Socket,
     /// Docker's API.
     pub docker: Socket,
+    /// Where the daemon itself runs.
+    pub cgroup: Cgroup,
     /// Log of the daemon.
     pub debug: Debug,
     /// Prometheus metrics.
@@ -64,6 +66,14 @@ pub struct Socket {
     pub uid: u32,
     /// Group; 0 means root, for Docker's door the group `docker` where there is one.
     pub gid: u32,
+}
+
+/// Where the daemon itself runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cgroup {
+    /// Its cgroup, made where it is missing; empty: the one it was started in. Shims begin there too.
+    pub path: String,
 }
 
 /// Log of the daemon.
@@ -146,6 +156,7 @@ impl Default for Config {
             state: "/run/tare".into(),
             grpc: socket("/run/tare/tared.sock"),
             docker: socket("/run/tare/docker.sock"),
+            cgroup: Cgroup::default(),
             debug: Debug::default(),
             metrics: Metrics::default(),
             image: Image::default(),

@@ -7,6 +7,7 @@ pub mod args;
 pub mod assembly;
 pub mod config;
 pub mod grpc;
+pub mod hook;
 pub mod instance;
 pub mod logging;
 pub mod metrics;

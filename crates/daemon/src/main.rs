@@ -7,7 +7,7 @@ use tare_daemon::{
     args::{Args, Command, ConfigCommand},
     assembly::{self, Surroundings},
     config::{Config, DEFAULT_TOML},
-    logging, repair,
+    hook, logging, repair,
 };
 
 /// Arenas of the heap: the asynchronous threads and those that wait for disks rarely allocate at the same time.
@@ -32,6 +32,9 @@ fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(Command::Config { which: ConfigCommand::Default }) = &args.command {
         return print(DEFAULT_TOML);
     }
+    if let Some(Command::OciHook { command }) = &args.command {
+        return hook::run(command);
+    }
     let (mut config, warnings) = Config::load(&args.config)?;
     apply(args, &mut config);
     let directory = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.to_path_buf()));
@@ -43,11 +46,17 @@ fn run(args: &Args) -> anyhow::Result<()> {
             }
             return Ok(());
         }
-        None => {}
+        Some(Command::OciHook { .. }) | None => {}
     }
     logging::start(&config.debug)?;
     for warning in warnings {
         tracing::warn!("{warning}");
+    }
+    if !config.cgroup.path.is_empty() {
+        let path = &config.cgroup.path;
+        tare_sys::cgroup::make(path)
+            .and_then(|()| tare_sys::cgroup::enter(path))
+            .map_err(|error| anyhow::anyhow!("enter the cgroup of [cgroup] path: {error}"))?;
     }
     // Before any thread exists: what the daemon makes is not writable for others, whoever started it.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));

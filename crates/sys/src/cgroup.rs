@@ -6,10 +6,12 @@
 
 pub mod device;
 mod members;
+mod place;
 mod text;
 pub mod usage;
 
 pub use members::{children, processes};
+pub use place::make;
 pub use text::{flat, number, value_of};
 pub use usage::Usage;
 

@@ -7,12 +7,13 @@ const KNOWN: &[(&str, &[&str])] = &[
     (
         "",
         &[
-            "version", "root", "state", "grpc", "docker", "debug", "metrics", "image", "registry", "network",
-            "log", "runtime", "runtimes",
+            "version", "root", "state", "grpc", "docker", "cgroup", "debug", "metrics", "image", "registry",
+            "network", "log", "runtime", "runtimes",
         ],
     ),
     ("grpc", &["address", "uid", "gid"]),
     ("docker", &["address", "uid", "gid"]),
+    ("cgroup", &["path"]),
     ("debug", &["level", "format"]),
     ("metrics", &["address"]),
     ("image", &["snapshotter", "max_concurrent_downloads"]),

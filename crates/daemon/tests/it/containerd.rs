@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 use tare_testkit::{
+    fake_registry::Act,
     image::{self, Tar},
     skip,
 };
@@ -154,4 +155,90 @@ fn output_of_a_short_process_always_arrives() {
     let mut command = host.ctr_command(&["run", "--rm", &host.image, &name, "seq", "1000000"]);
     let output = command.output().unwrap();
     assert!(output.stdout.ends_with(b"999999\n1000000\n"), "{} bytes", output.stdout.len());
+}
+
+/// What `ctr content active` says: `(ref, bytes)`.
+fn active(host: &Host) -> Vec<String> {
+    let text = host.ctr(&["content", "active"]).good().out;
+    text.lines().skip(1).map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect()
+}
+
+#[test]
+fn a_pull_that_ctr_gives_up_midway_goes_on_with_the_next() {
+    let Some(host) = start() else { return };
+    let noise: Vec<u8> =
+        (0_u32..1_000_000).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let made = image::build(&[Tar::new().file("big", 0o644, &noise).finish()], &["true"]);
+    host.registry.put_image("big", "latest", &made);
+    let layer = &made.layers[0].descriptor;
+    let path = format!("/blobs/{}", layer.digest);
+    host.registry.script(http::Method::GET, &path, 1, Act::StallAfter(2_500_000));
+    let name = format!("{}/big:latest", host.registry.host());
+    // Without timeout(1) around it, which would leave ctr alive.
+    let mut ctr = Command::new("ctr");
+    ctr.arg("-a").arg(host.path("state/tared.sock")).args(["images", "pull", "--plain-http", &name]);
+    let mut ctr = ctr.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let of_layer = |host: &Host| active(host).into_iter().find(|line| line.contains(layer.digest.as_str()));
+    wait_for("half of the layer", || of_layer(&host).filter(|line| !line.ends_with(" 0B")));
+    ctr.kill().unwrap();
+    ctr.wait().unwrap();
+
+    // Its lease is one that ends by itself: nobody is left who could end it.
+    let leases = host.ctr(&["leases", "ls"]).good().out;
+    assert_eq!(leases.lines().skip(1).count(), 1, "{leases}");
+    assert!(leases.contains("containerd.io/gc.expire="), "{leases}");
+    assert!(of_layer(&host).is_some(), "what has arrived is kept");
+    assert!(!host.ctr(&["images", "ls", "-q"]).good().out.contains("big"));
+
+    // The writer of the one that died is gone: the next one gets the ingest, and goes on from its last byte.
+    host.ctr(&["images", "pull", "--plain-http", &name]).good();
+    let asked = host.registry.seen_at(&path);
+    let range = asked.last().unwrap().header("range").to_owned();
+    let from: usize = range.trim_start_matches("bytes=").split('-').next().unwrap().parse().unwrap();
+    assert!(from > 0 && from <= 2_500_000, "{range}");
+    assert_eq!(active(&host), Vec::<String>::new());
+    let leases = host.ctr(&["leases", "ls", "-q"]).good().out;
+    assert_eq!(leases.lines().count(), 1, "the second pull has ended its own: {leases}");
+    host.ctr(&["leases", "rm", leases.trim()]).good();
+    host.ctr(&["run", "--rm", &name, &host.name("b"), "/absent"]);
+    host.ctr(&["images", "rm", "--sync", &name]).good();
+    let left = host.ctr(&["content", "ls", "-q"]).good().out;
+    assert!(!left.contains(layer.digest.as_str()), "{left}");
+}
+
+#[test]
+fn what_shims_say_is_in_the_daemons_log() {
+    use std::io::Write as _;
+    let Some(mut host) = start() else { return };
+    let name = host.name("says");
+    host.ctr(&["run", "-d", &host.image, &name, "sleep", "1000"]).good();
+    let bundle = host.path("state/io.containerd.runtime.v2.task/default").join(&name);
+    let says = |words: &str| {
+        let mut fifo = std::fs::File::options().write(true).open(bundle.join("log")).unwrap();
+        writeln!(fifo, "{words}").unwrap();
+    };
+    says("one line of this shim");
+    wait_for("the line", || host.log().contains("one line of this shim").then_some(()));
+    // Said while no daemon runs: the shim's end of the fifo keeps it for the next.
+    host.kill();
+    says("a line for the next daemon");
+    host.up();
+    wait_for("the line", || host.log().contains("a line for the next daemon").then_some(()));
+    assert!(host.log().contains("a shim says"), "its source is named");
+    // Nobody waits for a daemon that does not read: a fifo that is full takes no more, and the shim goes on.
+    host.kill();
+    let mut fifo = rustix::fs::open(
+        host.path("state/shims.log"),
+        rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK,
+        rustix::fs::Mode::empty(),
+    )
+    .map(std::fs::File::from)
+    .unwrap();
+    while fifo.write(&[b'x'; 4096]).is_ok() {}
+    host.up();
+    host.ctr(&["tasks", "kill", "-s", "KILL", &name]).good();
+    wait_for("the end", || host.ctr(&["tasks", "ls"]).out.contains("STOPPED").then_some(()));
+    host.ctr(&["tasks", "rm", &name]);
+    host.ctr(&["containers", "rm", &name]).good();
+    wait_for("clean-up", || host.leftovers().is_empty().then_some(()));
 }

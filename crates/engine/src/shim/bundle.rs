@@ -10,7 +10,7 @@ use std::{
     fs, io,
     os::{
         fd::AsFd,
-        unix::fs::{DirBuilderExt, OpenOptionsExt},
+        unix::fs::{DirBuilderExt, OpenOptionsExt, symlink},
     },
     path::{Path, PathBuf},
 };
@@ -87,6 +87,11 @@ fn failed(operation: &'static str, path: &Path, error: io::Error) -> Error {
     Error::new(kind, operation, "bundle", path.display().to_string(), "").with_source(error)
 }
 
+/// The fifo to which all shims of Tare's write what is wrong, below the state directory.
+pub(crate) const VOICES: &str = "shims.log";
+/// The way to it from a bundle.
+const OWN_LOG: &str = "../../../shims.log";
+
 impl Bundle {
     /// Where the bundle of a task is.
     pub(crate) fn of(state: &Path, key: &Key) -> Self {
@@ -143,6 +148,11 @@ impl Bundle {
         let fill = || -> Result<()> {
             let rootfs = self.path.join("rootfs");
             make(&rootfs, 0o711).map_err(|error| failed("create", &rootfs, error))?;
+            if facts.native {
+                // Where containerd's shims have a fifo of their own, Tare's have one for all.
+                let log = self.path.join("log");
+                symlink(OWN_LOG, &log).map_err(|error| failed("create", &log, error))?;
+            }
             if let Some(spec) = spec {
                 self.write_spec(spec)?;
             }

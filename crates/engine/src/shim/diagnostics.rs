@@ -31,7 +31,7 @@ impl Drop for Diagnostics {
 /// Passes on what Tare's shims say, all through one fifo of the state directory; gives the end that they write to.
 ///
 /// A shim keeps its end beyond the daemon: the next one reads on. Nobody waits for a daemon that does not read: the end
-/// does not block, and a shim drops what does not fit.
+/// does not block, the fifo keeps what fits, and a shim drops the rest.
 pub(crate) fn follow_own(path: &Path) -> Result<(Diagnostics, OwnedFd)> {
     let failed = |error: std::io::Error| {
         Error::new(ErrorKind::Internal, "open log of", "shims", path.display().to_string(), "")
@@ -42,7 +42,8 @@ pub(crate) fn follow_own(path: &Path) -> Result<(Diagnostics, OwnedFd)> {
         Err(errno) => return Err(failed(errno.into())),
     }
     let receiver = OpenOptions::new().read_write(true).open_receiver(path).map_err(failed)?;
-    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    // For reading too: what is written while no daemon reads stays for the next one.
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let writer = openat(CWD, path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
     let reading = tokio::spawn(async move {
         let mut reader = BufReader::new(receiver);

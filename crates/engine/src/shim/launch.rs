@@ -7,7 +7,7 @@
 use super::{
     Shim,
     bootstrap::ttrpc_address,
-    bundle::Bundle,
+    bundle::{Bundle, VOICES},
     diagnostics::{self, Diagnostics},
 };
 use crate::{Engine, EngineConfig, Error, Result, key::Key, naming};
@@ -32,8 +32,6 @@ use tokio::process::{Child, Command};
 
 /// Directory of sockets below the state directory: short, for unix(7) allows 107 bytes.
 const SOCKETS: &str = "s";
-/// The fifo below the state directory to which shims write what is wrong.
-const VOICES: &str = "shims.log";
 /// Longest path of a socket.
 const MAX_PATH: usize = 107;
 /// Version of the Task service that Tare's shim speaks.
