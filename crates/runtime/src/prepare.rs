@@ -28,6 +28,7 @@ use tare_sys::{
 };
 
 const SLAVE: u64 = 1 << 19;
+const PRIVATE: u64 = 1 << 18;
 /// runc's words: its child makes the mounts.
 const MOUNTING: &str = "unable to start container process: error during container init: error mounting";
 /// No set-user-ID, no devices, no programs.
@@ -319,7 +320,8 @@ fn prepare_cgroups(readonly: bool, cgroup: &Cgroup, plan: &Plan) -> Result<Prepa
     if cgroup.is_v2() {
         let tree = open(cgroup.directory("").unwrap_or("/sys/fs/cgroup"))?;
         let set = CGROUP_ATTRIBUTES | u64::from(readonly);
-        let attr = MountAttr { set, propagation: SLAVE, ..MountAttr::default() };
+        // Nothing is mounted in there that it could follow; and CRIU dumps none that follows the host's.
+        let attr = MountAttr { set, propagation: PRIVATE, ..MountAttr::default() };
         set_attributes(&tree, false, &attr).during("mount cgroup")?;
         return Ok(PreparedMount::Tree(tree, TargetKind::Directory));
     }
