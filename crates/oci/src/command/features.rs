@@ -1,7 +1,6 @@
 //! `features`: what this runtime can do (specification, "Features Structure"), whatever the host can.
 //!
-//! The document is a text: what is in it does not depend on anything but the build. No annotation of a configuration
-//! changes what happens to a container, so that none is listed as unsafe.
+//! The document is a text: what is in it does not depend on anything but the build.
 
 use super::Outcome;
 use crate::{Context, arguments::Arguments, output};
