@@ -159,11 +159,11 @@ pub(crate) fn generate(
     };
     let linux = Linux {
         sysctl: sysctls(security, host_network),
-        resources: Some(limits),
+        resources: Some(Box::new(limits)),
         cgroups_path: cgroups_path(engine, fields, record),
         namespaces: namespaces(fields, cgroup_namespace)?,
         devices,
-        seccomp,
+        seccomp: seccomp.map(Box::new),
         masked_paths: paths(&security.masked_paths, specgen::default_masked_paths()),
         readonly_paths: paths(&security.readonly_paths, specgen::default_readonly_paths()),
         ..Linux::default()
@@ -171,13 +171,13 @@ pub(crate) fn generate(
     let host_uts = security.uts == NamespaceMode::Host;
     let spec = Spec {
         version: tare_types::spec::VERSION.to_owned(),
-        process: Some(process),
+        process: Some(Box::new(process)),
         root: Some(Root { path: "rootfs".to_owned(), readonly: security.readonly_rootfs }),
         hostname: if host_uts { String::new() } else { fields.hostname.clone() },
         domainname: if host_uts { String::new() } else { request.domainname.clone().unwrap_or_default() },
         mounts: mounts::assemble(default_mounts, fields, &directory, security.readonly_rootfs),
         annotations: request.annotations.clone(),
-        linux: Some(linux),
+        linux: Some(Box::new(linux)),
         ..Spec::default()
     };
     Ok((encode(&spec)?, Vec::new()))
@@ -356,7 +356,7 @@ pub(crate) fn exec_process(
         env,
         cwd: if request.cwd.is_empty() { base.cwd.clone() } else { request.cwd.clone() },
         capabilities,
-        ..base
+        ..*base
     };
     serde_json::to_vec(&process)
         .map_err(|error| Error::new(ErrorKind::Internal, "write", "process", "", "").with_source(error))
@@ -367,7 +367,7 @@ pub(crate) fn set_limits(record: &mut ContainerRecord, limits: &LinuxResources) 
     let mut spec = decode(record)?;
     if let Some(linux) = &mut spec.linux {
         let devices = linux.resources.take().map(|resources| resources.devices).unwrap_or_default();
-        linux.resources = Some(LinuxResources { devices, ..limits.clone() });
+        linux.resources = Some(Box::new(LinuxResources { devices, ..limits.clone() }));
     }
     record.spec = encode(&spec)?;
     Ok(())

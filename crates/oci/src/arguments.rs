@@ -32,11 +32,6 @@ impl Flags {
     fn long<'n>(&self, name: &'n str) -> &'n str {
         self.short.iter().find(|(short, _)| *short == name).map_or(name, |(_, long)| long)
     }
-
-    /// Whether a flag is followed by its value in the next argument.
-    pub(crate) fn takes_value(&self, name: &str) -> bool {
-        !name.contains('=') && self.values.contains(&self.long(name))
-    }
 }
 
 /// Arguments of one command, sorted.

@@ -74,20 +74,23 @@ impl Context<'_> {
     }
 }
 
-/// Whether the command that these arguments name starts a process in a container. Such a command must
-/// run from a sealed binary.
-pub fn enters_containers(arguments: &[String]) -> bool {
-    let mut words = arguments.iter().skip(1);
+/// Whether the command that these words (without the program's name) ask for starts a process in a container. Such a
+/// command must run from a sealed binary.
+pub fn enters_containers<'a>(mut words: impl Iterator<Item = &'a [u8]>) -> bool {
     while let Some(word) = words.next() {
-        let Some(flag) = word.strip_prefix('-') else {
-            return matches!(word.as_str(), "run" | "create" | "exec" | "restore");
+        let Some(flag) = word.strip_prefix(b"-") else {
+            return matches!(word, b"run" | b"create" | b"exec" | b"restore");
         };
-        let name = flag.trim_start_matches('-');
-        if arguments::GLOBAL.takes_value(name) {
+        if takes_value(flag.strip_prefix(b"-").unwrap_or(flag)) {
             words.next();
         }
     }
     false
+}
+
+/// As [`arguments::GLOBAL`], without reading a table: this comes before everything else.
+fn takes_value(flag: &[u8]) -> bool {
+    matches!(flag, b"log" | b"log-format" | b"root" | b"criu" | b"rootless" | b"cgroup-manager")
 }
 
 /// The program's own name.
@@ -184,4 +187,25 @@ fn version(program: &str) -> String {
     let commit = option_env!("TARE_COMMIT").unwrap_or("unknown");
     let (own, spec) = (env!("CARGO_PKG_VERSION"), tare_types::spec::VERSION);
     format!("{program} version {own}\ncommit: {commit}\nspec: {spec}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_that_enter_containers_are_known_before_anything_is_read() {
+        let enters = |line: &str| enters_containers(line.split(' ').map(str::as_bytes));
+        assert!(enters("run x"));
+        assert!(enters("--root /run/a --log=/l --debug exec --tty x sh"));
+        assert!(enters("-log-format json restore x"));
+        assert!(!enters("--root run state x"));
+        assert!(!enters("--version"));
+        for flag in arguments::GLOBAL.values {
+            assert!(enters(&format!("--{flag} state create x")), "{flag}");
+        }
+        for flag in arguments::GLOBAL.switches {
+            assert!(!takes_value(flag.as_bytes()), "{flag}");
+        }
+    }
 }

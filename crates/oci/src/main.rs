@@ -18,17 +18,30 @@ extern "C" fn _start() -> ! {
 extern "C" fn begin(stack: *const usize) -> ! {
     // SAFETY: `_start` passes the stack pointer as the kernel set it.
     let start = unsafe { Start::new(stack) };
+    // First of all, with as little as possible: the kernel maps each page that is touched here twice.
+    let words = start.arguments().skip(1).map(core::ffi::CStr::to_bytes);
+    if tare_oci::enters_containers(words) && !tare_sys::sealed::is_sealed(start.execfn()) {
+        if let Some(fd) = tare_sys::sealed::sealed_at_once() {
+            // SAFETY: both are the arrays that the kernel handed over.
+            let _ = unsafe { tare_sys::sealed::execute(&fd, start.argv(), start.envp()) };
+        }
+        seal(start);
+    }
+    run(start)
+}
+
+#[inline(never)]
+fn run(start: Start) -> ! {
     let text = |string: &core::ffi::CStr| String::from_utf8_lossy(string.to_bytes()).into_owned();
     let arguments: Vec<String> = start.arguments().map(text).collect();
     let environment: Vec<String> = start.environment().map(text).collect();
-    if tare_oci::enters_containers(&arguments) && !tare_sys::sealed::is_sealed(start.execfn()) {
-        seal(start);
-    }
     tare_sys::standalone::exit(tare_oci::run(&arguments, &environment))
 }
 
-/// Executes the program again from where nobody can write it; a host that cannot do that is told so.
-fn seal(start: Start) {
+/// Executes the program again from where nobody can write it, on hosts that need more than one call for that; one
+/// that cannot do it at all is told so.
+#[inline(never)]
+fn seal(start: Start) -> ! {
     match tare_sys::sealed::sealed_self() {
         Ok(fd) => {
             // SAFETY: both are the arrays that the kernel handed over.

@@ -14,7 +14,9 @@ use crate::{
     process::{GatePipes, Streams},
     program::{self, Parts, Wires},
     rdt::RdtGroup,
-    state::{self, Config, ConfigCgroups, ConfigNamespace, Extension, GATE_FIFO, StateDir, StateFile},
+    state::{
+        self, BegunState, Config, ConfigCgroups, ConfigNamespace, Extension, GATE_FIFO, StateDir, StateFile,
+    },
     userns,
 };
 use alloc::{format, string::String, vec::Vec};
@@ -109,13 +111,9 @@ pub(crate) fn create(runtime: &Runtime, options: &CreateOptions<'_>) -> Result<(
     labels::check(&plan.process, plan.mount_label.as_deref())?;
     let streams = Streams::prepare(options.io, plan.process.terminal)?;
     let mut made = Made::default();
-    match create_all(runtime, options, &plan, streams, &mut made) {
-        Ok(created) => Ok(created),
-        Err(error) => {
-            made.undo();
-            Err(error)
-        }
-    }
+    let created = create_all(runtime, options, &plan, streams, &mut made);
+    tare_sys::discard(plan);
+    created.inspect_err(|_| made.undo())
 }
 
 /// What the child waits at.
@@ -186,7 +184,7 @@ fn create_all(
         resources: Some(&plan.resources),
         rootless: runtime.is_rootless(),
     };
-    let (cgroup, scope) = scope::make_cgroup(runtime, options, &wanted, dir)?;
+    let (cgroup, scope, begun) = scope::make_cgroup(runtime, options, &wanted, dir)?;
     let cgroup = made.cgroup.insert(cgroup);
     if let Some(rdt) = &plan.rdt {
         made.rdt = RdtGroup::make(rdt, options.id)?;
@@ -207,7 +205,7 @@ fn create_all(
         prepared: &prepared,
         streams: &streams,
         gate: &gate,
-        dir,
+        begun,
         cgroup,
         rdt,
         scope: Cell::new(scope),
@@ -230,7 +228,7 @@ struct Launch<'a> {
     prepared: &'a Prepared,
     streams: &'a Streams<'a>,
     gate: &'a Gates,
-    dir: &'a StateDir,
+    begun: BegunState,
     cgroup: &'a Cgroup,
     rdt: &'a RdtGroup,
     scope: Cell<Option<scope::Scope>>,
@@ -305,7 +303,7 @@ impl Launch<'_> {
         if let Some(scope) = scope {
             state.config.cgroups = scope;
         }
-        self.dir.store_new(&state)?;
+        self.begun.complete(&state)?;
         hook_files.write(&state)?;
         if let Some(agent) = &agent {
             agent.tell(&state, spawned.pid, ContainerStatus::Creating)?;

@@ -83,7 +83,8 @@ pub(crate) struct Propagation {
 impl Plan {
     /// Plans a container. `bundle` is absolute.
     pub(crate) fn new(spec: &Spec, bundle: &str) -> Result<Self> {
-        let linux = spec.linux.clone().unwrap_or_default();
+        let nothing = Linux::default();
+        let linux = spec.linux.as_deref().unwrap_or(&nothing);
         let process = spec.process.as_ref().ok_or_else(|| Error::invalid("process", "it is missing"))?;
         let root = spec.root.as_ref().ok_or_else(|| Error::invalid("root", "it is missing"))?;
         if root.path.is_empty() {
@@ -92,8 +93,8 @@ impl Plan {
         if !is_version(&spec.version) {
             return Err(Error::invalid("ociVersion", format!("{:?} is no version", spec.version)));
         }
-        let namespaces = Namespaces::plan(&linux)?;
-        check_namespaces(spec, &linux, &namespaces)?;
+        let namespaces = Namespaces::plan(linux)?;
+        check_namespaces(spec, linux, &namespaces)?;
         let has_user = namespaces.has(Kind::User);
         let rootfs = absolute(bundle, &root.path);
         let mount_label = process::selinux_label("linux.mountLabel", &linux.mount_label)?;
@@ -118,15 +119,15 @@ impl Plan {
             hostname: spec.hostname.clone().into_bytes(),
             domainname: spec.domainname.clone().into_bytes(),
             interfaces: network::plan(&linux.net_devices, &namespaces)?,
-            hooks: checked_hooks(spec.hooks.clone().unwrap_or_default())?,
+            hooks: checked_hooks(spec.hooks.as_deref().cloned().unwrap_or_default())?,
             mount_label,
             cgroups_path: linux.cgroups_path.clone(),
-            resources: linux.resources.clone().unwrap_or_default(),
+            resources: linux.resources.as_deref().cloned().unwrap_or_default(),
             rdt: linux.intel_rdt.as_ref().map(rdt::plan).transpose()?,
-            time_offsets: time_offsets(&linux),
+            time_offsets: time_offsets(linux),
             process: ProcessPlan::new(
                 process,
-                linux.seccomp.as_ref(),
+                linux.seccomp.as_deref(),
                 linux.personality.as_ref(),
                 linux.memory_policy.as_ref(),
             )?,

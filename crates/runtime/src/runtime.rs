@@ -38,12 +38,13 @@ pub struct RuntimeOptions {
 pub struct Runtime {
     options: RuntimeOptions,
     mounts: OnceCell<Mounts>,
+    caller: OnceCell<Caller>,
 }
 
 impl Runtime {
     /// Opens the directory of states; it is made when the first container is.
     pub fn new(options: RuntimeOptions) -> Self {
-        Self { options, mounts: OnceCell::new() }
+        Self { options, mounts: OnceCell::new(), caller: OnceCell::new() }
     }
 
     /// The settings.
@@ -184,7 +185,7 @@ impl Runtime {
 
     /// Who calls. Where the machine's root is not mapped, `/proc` belongs to somebody else.
     pub(crate) fn caller(&self) -> Caller {
-        caller()
+        *self.caller.get_or_init(caller)
     }
 
     /// Whether the caller may lack the right to make cgroups.

@@ -30,11 +30,10 @@ pub(crate) const GATE_FIFO: &str = "exec.fifo";
 pub(crate) const NOTIFY: &str = "notify";
 const STATE_FILE: &str = "state.json";
 const SECCOMP_FILE: &str = "seccomp.bpf";
-/// The cgroups of a container that is being made: a link to nowhere whose text is [`StateDir::store_cgroups`]'s.
-const CGROUPS: &str = "cgroups";
 /// What the line of a systemd unit begins with; no controller's name has the sign.
 const UNIT: &str = "unit=";
 const LIMIT: usize = 16 << 20;
+const PAGE: usize = 4096;
 
 /// The file's content.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -191,54 +190,49 @@ impl StateDir {
     }
 
     pub(crate) fn load(&self) -> Result<StateFile> {
-        let bytes = match tare_sys::file::read_at(&self.dir, STATE_FILE, LIMIT) {
-            Ok(bytes) => bytes,
-            Err(error) if error.is_not_found() => {
-                // Being created by another process, or left by one that died meanwhile.
-                return Err(Error::new(ErrorKind::NotFound, "container does not exist", "", ""));
-            }
-            Err(error) => return Err(Error::system("read the state", error)),
-        };
-        if bytes.is_empty() {
-            return Err(Error::new(ErrorKind::NotFound, "container does not exist", "", ""));
+        match self.read()? {
+            // It may just have been written over its beginning.
+            Err(_) => self.read()?,
+            read => read,
         }
-        serde_json::from_slice(&bytes).map_err(|error| {
+        .map_err(|error| {
             Error::new(ErrorKind::DataLoss, "read the state", self.path(STATE_FILE), error.to_string())
         })
     }
 
-    /// Writes the first state, in one write: whoever reads before that finds an empty file, and no container.
-    pub(crate) fn store_new(&self, state: &StateFile) -> Result<()> {
-        tare_sys::file::create_at(&self.dir, STATE_FILE, &encode(state)?, 0o600).during("write the state")
+    fn read(&self) -> Result<serde_json::Result<StateFile>> {
+        match tare_sys::file::read_at(&self.dir, STATE_FILE, LIMIT) {
+            Ok(bytes) if is_whole(&bytes) => Ok(serde_json::from_slice(&bytes)),
+            Err(error) if !error.is_not_found() => Err(Error::system("read the state", error)),
+            // Being created by another process, or left by one that died meanwhile.
+            _ => Err(Error::new(ErrorKind::NotFound, "container does not exist", "", "")),
+        }
     }
 
-    /// Names the cgroups before they are made, one `controller directory` a line; and `unit=` with that of systemd. As the
-    /// text of a link that is one call; what is longer than a path may be is a file.
-    pub(crate) fn store_cgroups(&self, paths: &BTreeMap<String, String>, unit: Option<&str>) -> Result<()> {
+    /// Begins the state with the cgroups before they are made, one `controller directory` a line, and `unit=` with that of
+    /// systemd: who comes after a process that was killed finds by this what it left. One file for both, since making
+    /// one is dear on a disk.
+    pub(crate) fn begin(&self, paths: &BTreeMap<String, String>, unit: Option<&str>) -> Result<BegunState> {
         let mut text = unit.map_or_else(String::new, |unit| format!("{UNIT}{unit}\n"));
         for (controller, directory) in paths {
             text.push_str(&format!("{controller} {directory}\n"));
         }
-        match fs::symlinkat(text.as_str(), &self.dir, CGROUPS) {
-            Err(Errno::NAMETOOLONG) => tare_sys::file::create_at(&self.dir, CGROUPS, text.as_bytes(), 0o600),
-            // No cgroups, nothing to name.
-            Err(Errno::NOENT) if text.is_empty() => Ok(()),
-            made => made.on("symlinkat", || self.path(CGROUPS)),
-        }
-        .during("write the state")
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = fs::openat(&self.dir, STATE_FILE, flags, Mode::from_raw_mode(0o600))
+            .on("openat", || self.path(STATE_FILE))
+            .during("write the state")?;
+        tare_sys::file::write_fd(&file, text.as_bytes())
+            .on("write", || self.path(STATE_FILE))
+            .during("write the state")?;
+        Ok(BegunState { file, length: text.len(), path: self.path(STATE_FILE) })
     }
 
-    /// What [`StateDir::store_cgroups`] has named; nothing if that was not reached.
+    /// What [`StateDir::begin`] has named; nothing if that was not reached.
     pub(crate) fn load_cgroups(&self) -> Result<(BTreeMap<String, String>, Option<String>)> {
-        let text = match fs::readlinkat(&self.dir, CGROUPS, Vec::new()) {
-            Ok(text) => text.into_bytes(),
-            Err(Errno::NOENT) => return Ok((BTreeMap::new(), None)),
-            Err(Errno::INVAL) => {
-                tare_sys::file::read_at(&self.dir, CGROUPS, LIMIT).during("read the state")?
-            }
-            Err(errno) => {
-                return Err(errno).on("readlinkat", || self.path(CGROUPS)).during("read the state");
-            }
+        let text = match tare_sys::file::read_at(&self.dir, STATE_FILE, LIMIT) {
+            Ok(text) if is_whole(&text) => Vec::new(),
+            Err(error) if error.is_not_found() => Vec::new(),
+            text => text.during("read the state")?,
         };
         let entry = |line: &str| {
             let (controller, directory) = line.split_once(' ')?;
@@ -329,8 +323,7 @@ impl StateDir {
     /// Removes the directory and what is in it.
     pub(crate) fn remove(&self) -> Result<()> {
         let path = format!("{}/{}", self.root, self.id);
-        // Mostly these are all there is. The state goes last: until then its container is still to be deleted.
-        self.remove_file(CGROUPS);
+        // Mostly this is all there is.
         self.remove_file(STATE_FILE);
         let mut removed = fs::rmdir(path.as_str());
         if removed == Err(Errno::NOTEMPTY) {
@@ -362,6 +355,43 @@ impl AsFd for StateDir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
     }
+}
+
+/// A state that so far says where its container's cgroups will be.
+#[derive(Debug)]
+pub(crate) struct BegunState {
+    file: OwnedFd,
+    length: usize,
+    path: String,
+}
+
+impl BegunState {
+    /// Writes the state in the place of its beginning. A write of one page is done or not done, whoever is killed
+    /// meanwhile: the first page goes last.
+    pub(crate) fn complete(&self, state: &StateFile) -> Result<()> {
+        let mut bytes = encode(state)?;
+        // Nothing of the beginning stays; blanks behind a document mean nothing.
+        bytes.resize(bytes.len().max(self.length), b' ');
+        let (first, rest) = bytes.split_at(bytes.len().min(PAGE));
+        self.write(rest, PAGE)?;
+        self.write(first, 0)
+    }
+
+    fn write(&self, mut bytes: &[u8], mut at: usize) -> Result<()> {
+        while !bytes.is_empty() {
+            let written = rustix::io::retry_on_intr(|| rustix::io::pwrite(&self.file, bytes, at as u64))
+                .on("pwrite", || self.path.as_str())
+                .during("write the state")?;
+            bytes = bytes.get(written..).unwrap_or_default();
+            at += written;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the file holds a state, and not its beginning.
+fn is_whole(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&b'{')
 }
 
 fn encode(state: &StateFile) -> Result<Vec<u8>> {

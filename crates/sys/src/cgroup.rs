@@ -9,6 +9,7 @@ mod members;
 mod place;
 mod text;
 pub mod usage;
+mod usual;
 
 pub use members::{children, processes};
 pub use place::make;
@@ -25,6 +26,9 @@ use alloc::{
 /// Where systems mount the cgroup file systems.
 const USUAL: &str = "/sys/fs/cgroup";
 const MOUNTINFO_LIMIT: usize = 16 << 20;
+
+/// The cgroups of a process: controller list (empty for version 2) and path.
+pub type Own = Vec<(String, String)>;
 
 /// One tree of version 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +57,8 @@ pub enum Mounts {
         hierarchies: Vec<Hierarchy>,
         /// Mount point of version 2 beside them.
         unified: Option<String>,
+        /// Where the process was, if that was asked on the way.
+        own: Option<Own>,
     },
     /// Version 2 alone.
     V2 {
@@ -65,12 +71,13 @@ impl Mounts {
     /// Finds them. On a host with version 2 this is one statfs(2).
     ///
     /// # Errors
-    /// Of statfs(2) and of reading `/proc/self/mountinfo`; ENODEV when no cgroup file system is mounted.
+    /// Of reading `/proc/self/mountinfo`; ENODEV when no cgroup file system is mounted.
     pub fn detect() -> Result<Self> {
-        const CGROUP2_MAGIC: u64 = 0x6367_7270;
-        let usual = rustix::fs::statfs(USUAL).on("statfs", || USUAL);
-        if usual.is_ok_and(|statfs| statfs.f_type as u64 == CGROUP2_MAGIC) {
+        if usual::is_v2(USUAL) {
             return Ok(Self::V2 { mount: USUAL.to_string() });
+        }
+        if let Some(found) = own().ok().as_ref().and_then(usual::detect) {
+            return Ok(found);
         }
         let text = file::read("/proc/self/mountinfo", MOUNTINFO_LIMIT)?;
         Self::parse(&String::from_utf8_lossy(&text))
@@ -106,7 +113,7 @@ impl Mounts {
             }
         }
         match (hierarchies.is_empty(), unified) {
-            (false, unified) => Some(Self::V1 { hierarchies, unified }),
+            (false, unified) => Some(Self::V1 { hierarchies, unified, own: None }),
             (true, Some(mount)) => Some(Self::V2 { mount }),
             (true, None) => None,
         }
@@ -130,11 +137,11 @@ impl Mounts {
     }
 }
 
-/// The cgroups of the calling process: controller list (empty for version 2) and path.
+/// The cgroups of the calling process.
 ///
 /// # Errors
 /// Of reading `/proc/self/cgroup`.
-pub fn own() -> Result<Vec<(String, String)>> {
+pub fn own() -> Result<Own> {
     of("/proc/self/cgroup")
 }
 
@@ -142,7 +149,7 @@ pub fn own() -> Result<Vec<(String, String)>> {
 ///
 /// # Errors
 /// Of reading the file.
-pub fn of(path: &str) -> Result<Vec<(String, String)>> {
+pub fn of(path: &str) -> Result<Own> {
     // One record, which the kernel gives in one piece; mostly a few hundred bytes.
     let text = match file::read_once(path) {
         Err(error) if error.errno() == Errno::FBIG => file::read_text(path, 1 << 20)?,

@@ -35,6 +35,12 @@ pub use root::{RelPath, RootDir};
 /// The kernel's error numbers.
 pub use rustix::io::Errno;
 
+/// Gives up a value that holds nothing but memory. In a program that ends soon (`standalone`) the pages it was on are
+/// not touched again for that; between fork and exec each would have to be copied.
+pub fn discard<T>(value: T) {
+    if cfg!(feature = "standalone") { core::mem::forget(value) } else { drop(value) }
+}
+
 /// Marks all descriptors from `first` on close-on-exec.
 ///
 /// # Errors

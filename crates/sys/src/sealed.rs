@@ -28,6 +28,12 @@ pub fn is_sealed(execfn: &CStr) -> bool {
     copy.and_then(fs::fcntl_get_seals).is_ok_and(|seals| seals.contains(SealFlags::WRITE))
 }
 
+/// As [`sealed_self`] by one call of new kernels, and `None` where that fails. For the first steps of a program: it
+/// touches no memory but the stack.
+pub fn sealed_at_once() -> Option<OwnedFd> {
+    crate::raw::open_tree_attr(c"/proc/self/exe", false, &read_only()).ok()
+}
+
 /// A descriptor of the own binary that cannot be written through; close-on-exec.
 ///
 /// # Errors
@@ -49,9 +55,12 @@ fn sealed_mount() -> Result<OwnedFd> {
 }
 
 fn read_only_clone(path: &str) -> Result<OwnedFd> {
+    mount::clone_tree_with(path, false, &read_only())
+}
+
+fn read_only() -> MountAttr {
     let flags = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID;
-    let attr = MountAttr { set: u64::from(flags.bits()), ..MountAttr::default() };
-    mount::clone_tree_with(path, false, &attr)
+    MountAttr { set: u64::from(flags.bits()), ..MountAttr::default() }
 }
 
 fn sealed_copy() -> Result<OwnedFd> {

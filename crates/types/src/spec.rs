@@ -27,7 +27,7 @@ pub use resources::{
 pub use seccomp::{LinuxSeccomp, LinuxSeccompArg, LinuxSyscall};
 pub use state::{ContainerStatus, State};
 
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 /// The version of the specification that generated documents carry.
@@ -47,7 +47,7 @@ pub struct Spec {
     pub version: String,
     /// The first process; absent only for a container that is never started.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub process: Option<Process>,
+    pub process: Option<Box<Process>>,
     /// The root file system.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root: Option<Root>,
@@ -62,13 +62,13 @@ pub struct Spec {
     pub mounts: Vec<Mount>,
     /// Programs run at points of the lifecycle.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub hooks: Option<Hooks>,
+    pub hooks: Option<Box<Hooks>>,
     /// Free metadata.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_as_default")]
     pub annotations: BTreeMap<String, String>,
     /// Everything particular to Linux.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub linux: Option<Linux>,
+    pub linux: Option<Box<Linux>>,
 }
 
 /// The root file system of a container.

@@ -50,6 +50,7 @@ pub(crate) fn run(context: &Context<'_>, arguments: &Arguments) -> Outcome {
     arguments.expect("run", 1, 1)?;
     let job = Job::new(context, arguments, "run")?;
     let done = if arguments.has("detach") { run_detached(&job) } else { run_foreground(&job) };
+    tare_sys::discard(job);
     done.map_err(|failure| failure.prefixed(&format!("{} run failed", context.program)))
 }
 

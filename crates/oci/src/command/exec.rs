@@ -160,7 +160,7 @@ fn process(container: &Container, arguments: &Arguments) -> Result<Process, Fail
         let gid = gid.parse().map_err(|_| format!("invalid additional gid {gid:?}"))?;
         process.user.additional_gids.push(gid);
     }
-    Ok(process)
+    Ok(*process)
 }
 
 /// `uid[:gid]`, numbers only: a name is never taken for a number or the reverse (CVE-2026-30892).

@@ -34,7 +34,7 @@ pub(crate) fn spec(_: &Context<'_>, arguments: &Arguments) -> Outcome {
 }
 
 fn changed(rootless: bool, unified: bool) -> Result<String, Failure> {
-    let mut spec: Spec = serde_json::from_str(DEFAULT)?;
+    let mut spec: Spec = serde_json::from_slice(DEFAULT.as_bytes())?;
     if rootless {
         make_rootless(&mut spec);
     }

@@ -19,7 +19,11 @@ pub(super) fn resolve(mounts: &Mounts, options: &CgroupOptions<'_>) -> Result<BT
     if wanted.contains('\0') {
         return Err(Error::invalid(wanted, "a cgroup path holds no zero byte"));
     }
-    let own = if wanted.starts_with('/') { Vec::new() } else { cgroup::own().during("find own cgroup")? };
+    let own = match mounts {
+        _ if wanted.starts_with('/') => Vec::new(),
+        Mounts::V1 { own: Some(own), .. } => own.clone(),
+        _ => cgroup::own().during("find own cgroup")?,
+    };
     let clean = clean(wanted);
     match mounts {
         Mounts::V2 { mount } => {
@@ -29,7 +33,7 @@ pub(super) fn resolve(mounts: &Mounts, options: &CgroupOptions<'_>) -> Result<BT
             let path = format!("{}/{clean}", above.trim_end_matches('/'));
             Ok(BTreeMap::from([(String::new(), cgroup::join(mount, &path))]))
         }
-        Mounts::V1 { hierarchies, unified } => {
+        Mounts::V1 { hierarchies, unified, .. } => {
             let mut paths = BTreeMap::new();
             for hierarchy in hierarchies {
                 let own = own.iter().find(|(list, _)| list.split(',').any(|name| hierarchy.has(name)));

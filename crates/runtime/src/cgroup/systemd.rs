@@ -185,7 +185,7 @@ pub(crate) fn resolve(
             let detail = "a user's systemd has no cgroups of version 1 to give";
             return Err(Error::new(ErrorKind::FailedPrecondition, OPERATION, "", detail));
         }
-        Mounts::V1 { hierarchies, unified } => {
+        Mounts::V1 { hierarchies, unified, .. } => {
             for tree in hierarchies {
                 for controller in &tree.controllers {
                     paths.insert(controller.clone(), files::join(&tree.mount, &below));

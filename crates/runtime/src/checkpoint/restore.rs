@@ -22,7 +22,7 @@ use crate::{
     process::Streams,
     program,
     rdt::RdtGroup,
-    state::{self, StateDir, StateFile},
+    state::{self, BegunState, StateDir, StateFile},
 };
 use alloc::{format, string::String, vec::Vec};
 use rustix::{
@@ -84,7 +84,7 @@ fn restore_all(
         rootless: runtime.is_rootless(),
     };
     let cgroup = Cgroup::resolve(runtime.cgroup_mounts()?, &wanted)?;
-    dir.store_cgroups(cgroup.paths(), None)?;
+    let begun = dir.begin(cgroup.paths(), None)?;
     let cgroup = made.cgroup.insert(cgroup.make(&wanted)?);
     let mut prepared = Prepared::new(plan, cgroup, false)?;
     if let Some(rdt) = &plan.rdt {
@@ -97,7 +97,7 @@ fn restore_all(
     }
     make_mount_points(plan, &prepared)?;
     let root_path = dir.make_directory(MARK)?;
-    let job = Job { options, plan, prepared: &prepared, streams: &streams, dir, cgroup, rdt };
+    let job = Job { options, plan, prepared: &prepared, streams: &streams, begun, cgroup, rdt };
     let restored = job.run(directories, &names, &root_path, &mut made.child)?;
     dir.remove_directory(MARK);
     let spawned = made.child.take().expect("invariant: a restore that succeeded has stored its process");
@@ -177,7 +177,7 @@ struct Job<'a> {
     plan: &'a Plan,
     prepared: &'a Prepared,
     streams: &'a Streams<'a>,
-    dir: &'a StateDir,
+    begun: BegunState,
     cgroup: &'a Cgroup,
     rdt: &'a RdtGroup,
 }
@@ -322,7 +322,7 @@ impl Job<'_> {
         if !state.tare.namespaces.iter().any(|name| name == time) && has_own_time(pid)? {
             state.tare.namespaces.push(time.into());
         }
-        self.dir.store_new(&state)?;
+        self.begun.complete(&state)?;
         Ok(state)
     }
 

@@ -8,7 +8,7 @@ use crate::{
         Cgroup, CgroupOptions,
         systemd::{self, Occupant, Unit, UnitPath},
     },
-    state::{ConfigCgroups, StateDir},
+    state::{BegunState, ConfigCgroups, StateDir},
 };
 use alloc::collections::BTreeMap;
 use core::cell::Cell;
@@ -26,21 +26,22 @@ pub(super) fn make_cgroup(
     options: &CreateOptions<'_>,
     wanted: &CgroupOptions<'_>,
     dir: &StateDir,
-) -> Result<(Cgroup, Option<Scope>)> {
+) -> Result<(Cgroup, Option<Scope>, BegunState)> {
     if options.no_cgroups {
-        return Ok((Cgroup::from_paths(BTreeMap::new(), true), None));
+        let begun = dir.begin(&BTreeMap::new(), None)?;
+        return Ok((Cgroup::from_paths(BTreeMap::new(), true), None, begun));
     }
     let mounts = runtime.cgroup_mounts()?;
     // Once its paths are stored this process may be killed at any line: what it leaves is found by them.
     if !runtime.options().systemd_cgroup {
         let cgroup = Cgroup::resolve(mounts, wanted)?;
-        dir.store_cgroups(cgroup.paths(), None)?;
-        return Ok((cgroup.make(wanted)?, None));
+        let begun = dir.begin(cgroup.paths(), None)?;
+        return Ok((cgroup.make(wanted)?, None, begun));
     }
     let (cgroup, path) = systemd::resolve(mounts, wanted, &runtime.systemd())?;
-    dir.store_cgroups(cgroup.paths(), cgroup.unit().map(Unit::name))?;
+    let begun = dir.begin(cgroup.paths(), cgroup.unit().map(Unit::name))?;
     let (cgroup, occupant) = systemd::make(cgroup, wanted, &path, &options.spec.annotations)?;
-    Ok((cgroup, Some(Scope { path, occupant, user: wanted.rootless })))
+    Ok((cgroup, Some(Scope { path, occupant, user: wanted.rootless }), begun))
 }
 
 impl Scope {

@@ -134,7 +134,7 @@ fn configurations_are_planned_or_refused() {
     let mut spec: Spec = serde_json::from_str(include_str!("default.json")).unwrap();
     let names: Vec<String> = DEFAULT_CAPABILITIES.iter().map(|name| (*name).to_string()).collect();
     let linux = spec.linux.as_mut().unwrap();
-    linux.seccomp = Some(default_seccomp(&names, NativeArch::CURRENT));
+    linux.seccomp = Some(default_seccomp(&names, NativeArch::CURRENT).into());
     linux.sysctl.insert("net.ipv4.ip_default_ttl".into(), "43".into());
     let seed = serde_json::to_value(&spec).unwrap();
     let (mut planned, mut refused) = (0, 0);

@@ -175,7 +175,8 @@ fn limits_hold() {
     }
     let bundle = Bundle::new("limits");
     let limited = |resources: LinuxResources, script: &str| {
-        let spec = bundle.spec(script, |spec| spec.linux.as_mut().unwrap().resources = Some(resources));
+        let spec =
+            bundle.spec(script, |spec| spec.linux.as_mut().unwrap().resources = Some(resources.into()));
         bundle.run(&spec).unwrap()
     };
     let memory = LinuxMemory { limit: Some(16 << 20), swap: Some(16 << 20), ..LinuxMemory::default() };
@@ -202,7 +203,7 @@ fn seccomp_filters_first_and_joined_processes() {
                 set.push("CAP_SYS_ADMIN".into());
             }
             process.capabilities = Some(all);
-            spec.linux.as_mut().unwrap().seccomp = Some(LinuxSeccomp {
+            spec.linux.as_mut().unwrap().seccomp = Some(Box::new(LinuxSeccomp {
                 default_action: "SCMP_ACT_ALLOW".into(),
                 syscalls: vec![LinuxSyscall {
                     names: vec!["sethostname".into()],
@@ -211,7 +212,7 @@ fn seccomp_filters_first_and_joined_processes() {
                     ..LinuxSyscall::default()
                 }],
                 ..LinuxSeccomp::default()
-            });
+            }));
         });
         let (_, text) = bundle.run(&spec).unwrap();
         assert!(text.contains("refused") && text.contains("Seccomp:\t2"), "{text}");

@@ -39,7 +39,7 @@ pub(crate) fn exec(
 }
 
 pub(crate) fn shell(bundle: &Bundle, script: &str) -> Process {
-    bundle.spec(script, |_| {}).process.unwrap()
+    *bundle.spec(script, |_| {}).process.unwrap()
 }
 
 #[test]
@@ -220,14 +220,14 @@ fn hooks_run_at_their_points() {
     let inside = |name: &str| Hook { path: "/bin/busybox".into(), ..hook(name, "/log") };
     let spec = bundle.spec("echo program >> /log", |spec| {
         spec.root.as_mut().unwrap().readonly = false;
-        spec.hooks = Some(Hooks {
+        spec.hooks = Some(Box::new(Hooks {
             prestart: vec![hook("prestart", path)],
             create_runtime: vec![hook("createRuntime", path)],
             create_container: vec![hook("createContainer", path)],
             start_container: vec![inside("startContainer")],
             poststart: vec![hook("poststart", path)],
             poststop: vec![hook("poststop", path)],
-        });
+        }));
     });
     let (exit, text) = bundle.run(&spec).unwrap();
     assert_eq!(exit, Exit::Code(0), "{text}");
@@ -241,7 +241,7 @@ fn hooks_run_at_their_points() {
     assert!(log.contains("\"status\":\"creating\"") && log.contains("\"status\":\"stopped\""), "{log}");
     let failing = Hook { path: "/bin/busybox".into(), args: vec!["false".into()], ..Hook::default() };
     let spec = bundle.spec("true", |spec| {
-        spec.hooks = Some(Hooks { create_runtime: vec![failing], ..Hooks::default() });
+        spec.hooks = Some(Box::new(Hooks { create_runtime: vec![failing], ..Hooks::default() }));
     });
     let error = bundle.create(&spec, Io::Inherit, Gate::Pipe).unwrap_err();
     assert!(error.to_string().contains("createRuntime hook #0"), "{error}");

@@ -17,7 +17,7 @@ fn grant(spec: &mut Spec, names: &[&str]) {
         ..LinuxCapabilities::default()
     });
     let linux = spec.linux.as_mut().unwrap();
-    linux.seccomp = Some(default_seccomp(&names, NativeArch::CURRENT));
+    linux.seccomp = Some(default_seccomp(&names, NativeArch::CURRENT).into());
 }
 
 #[test]
@@ -53,11 +53,11 @@ fn a_filter_may_kill() {
             action: "SCMP_ACT_KILL_PROCESS".to_string(),
             ..LinuxSyscall::default()
         };
-        spec.linux.as_mut().unwrap().seccomp = Some(LinuxSeccomp {
+        spec.linux.as_mut().unwrap().seccomp = Some(Box::new(LinuxSeccomp {
             default_action: "SCMP_ACT_ALLOW".to_string(),
             syscalls: vec![kill],
             ..LinuxSeccomp::default()
-        });
+        }));
     });
     let (_, text) = bundle.run(&spec).unwrap();
     // 128 and SIGSYS.

@@ -11,7 +11,7 @@ fn a_hybrid_host() {
         37 31 0:37 / /sys/fs/cgroup/system\\040d rw - cgroup cgroup rw,xattr,release_agent=/x,name=systemd\n\
         41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
     let mounts = Mounts::parse(text).unwrap();
-    let Mounts::V1 { hierarchies, unified } = &mounts else { panic!("{mounts:?}") };
+    let Mounts::V1 { hierarchies, unified, .. } = &mounts else { panic!("{mounts:?}") };
     assert_eq!(unified.as_deref(), Some("/sys/fs/cgroup/unified"));
     assert_eq!(hierarchies.len(), 3);
     assert_eq!(hierarchies[1].root, "/");
@@ -37,6 +37,30 @@ fn values() {
     assert_eq!(number("x"), None);
     assert_eq!(value_of("oom 1\noom_kill 3\n", "oom_kill"), Some(3));
     assert_eq!(flat("a 1\nb x\nc 3\n"), [("a".to_string(), 1), ("c".to_string(), 3)]);
+}
+
+/// Both ways find the same on a host as systems set it up.
+#[test]
+fn the_usual_layout_is_what_the_mount_table_says() {
+    let Mounts::V1 { hierarchies, unified, own: Some(_) } = Mounts::detect().unwrap() else {
+        std::println!("skipped: version 2 of cgroups, or trees of version 1 in unusual places");
+        return;
+    };
+    let sorted = |mut hierarchies: Vec<Hierarchy>| {
+        hierarchies.sort_by(|left, right| left.mount.cmp(&right.mount));
+        hierarchies
+    };
+    let table = Mounts::parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap()).unwrap();
+    let Mounts::V1 { hierarchies: listed, unified: listed_unified, .. } = table else { panic!("{table:?}") };
+    assert_eq!(sorted(hierarchies), sorted(listed));
+    assert_eq!(unified, listed_unified);
+}
+
+#[test]
+fn a_tree_in_another_place_is_looked_up_in_the_mount_table() {
+    let own = |controllers: &str| Vec::from([(controllers.to_string(), "/".to_string())]);
+    assert_eq!(usual::detect(&own("tare-has-no-such")), None);
+    assert_eq!(usual::detect(&own("")), None, "version 2 alone");
 }
 
 #[test]

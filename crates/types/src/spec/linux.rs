@@ -1,7 +1,7 @@
 //! The `linux` object but for resources and seccomp.
 
 use super::{LinuxResources, LinuxSeccomp, null_as_default};
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 /// Everything particular to Linux.
@@ -27,7 +27,7 @@ pub struct Linux {
     pub sysctl: BTreeMap<String, String>,
     /// Limits.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub resources: Option<LinuxResources>,
+    pub resources: Option<Box<LinuxResources>>,
     /// `/path` below the cgroup root, or `slice:prefix:name` for systemd.
     #[serde(rename = "cgroupsPath", skip_serializing_if = "String::is_empty")]
     pub cgroups_path: String,
@@ -39,7 +39,7 @@ pub struct Linux {
     pub devices: Vec<LinuxDevice>,
     /// System call filter.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub seccomp: Option<LinuxSeccomp>,
+    pub seccomp: Option<Box<LinuxSeccomp>>,
     /// Propagation of the root mount: `private`, `slave`, `shared`, `unbindable`, each also with `r`.
     #[serde(rename = "rootfsPropagation", skip_serializing_if = "String::is_empty")]
     pub rootfs_propagation: String,

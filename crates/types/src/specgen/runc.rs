@@ -5,6 +5,7 @@ use crate::spec::{
     PosixRlimit, Process, Root, Spec, VERSION,
 };
 use alloc::{
+    boxed::Box,
     string::{String, ToString},
     vec::Vec,
 };
@@ -25,7 +26,7 @@ pub fn default_spec(cgroup_v2: bool) -> Spec {
     }
     Spec {
         version: VERSION.to_string(),
-        process: Some(Process {
+        process: Some(Box::new(Process {
             terminal: true,
             args: texts(&["sh"]),
             env: texts(&[DEFAULT_PATH, "TERM=xterm"]),
@@ -39,18 +40,18 @@ pub fn default_spec(cgroup_v2: bool) -> Spec {
             rlimits: alloc::vec![PosixRlimit { kind: "RLIMIT_NOFILE".to_string(), hard: 1024, soft: 1024 }],
             no_new_privileges: true,
             ..Process::default()
-        }),
+        })),
         root: Some(Root { path: "rootfs".to_string(), readonly: true }),
         hostname: "runc".to_string(),
         mounts: mounts(),
-        linux: Some(Linux {
-            resources: Some(LinuxResources {
+        linux: Some(Box::new(Linux {
+            resources: Some(Box::new(LinuxResources {
                 devices: alloc::vec![LinuxDeviceCgroup {
                     access: "rwm".to_string(),
                     ..LinuxDeviceCgroup::default()
                 }],
                 ..LinuxResources::default()
-            }),
+            })),
             namespaces: namespaces
                 .into_iter()
                 .map(|kind| LinuxNamespace { kind, path: String::new() })
@@ -69,7 +70,7 @@ pub fn default_spec(cgroup_v2: bool) -> Spec {
             ]),
             readonly_paths: super::default_readonly_paths(),
             ..Linux::default()
-        }),
+        })),
         ..Spec::default()
     }
 }
