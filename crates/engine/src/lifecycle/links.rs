@@ -64,7 +64,9 @@ fn target(engine: &Engine, namespace: &Namespace, link: &Link) -> Option<(Arc<En
 /// Refuses a start whose links lead to containers that do not run.
 pub(crate) fn check(engine: &Engine, record: &ContainerRecord, fields: &EngineFields) -> Result<()> {
     for link in of(fields) {
-        if target(engine, &record.namespace, link).is_none() {
+        // The end of a run is told before its address is given back.
+        let found = target(engine, &record.namespace, link);
+        if !found.is_some_and(|(other, _)| other.live().state.status.is_running()) {
             let other = engine.entry("link to", &record.namespace, &link.container);
             let name = other.ok().and_then(|other| Some(other.record().engine.as_ref()?.name.clone()));
             let detail = format!(

@@ -54,6 +54,26 @@ impl Drop for Daemon {
     }
 }
 
+/// The registry that `tare image bootstrap` has started and left running; none if one ran there already.
+struct Registry(Option<rustix::process::Pid>);
+
+impl Registry {
+    /// Reads its process number from what the command said.
+    fn of(said: &str) -> Self {
+        let number = said.split_once("(pid ").and_then(|(_, rest)| rest.split_once(','));
+        Self(number.and_then(|(number, _)| rustix::process::Pid::from_raw(number.parse().ok()?)))
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            // One that is gone already needs no signal.
+            let _sent = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+    }
+}
+
 fn succeeds(words: &[&str]) -> bool {
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -102,6 +122,7 @@ struct Bench {
     tared: Daemon,
     /// Ended after the others.
     _peers: Vec<Daemon>,
+    _registry: Registry,
     directory: PathBuf,
 }
 
@@ -115,6 +136,7 @@ impl Bench {
             &["image", "bootstrap", "--registry", registry, "--registry-root", &place("registry"), "busybox"],
         )?;
         let image = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let registry = Registry::of(&String::from_utf8_lossy(&output.stderr));
         let socket = format!("unix://{}", place("docker.sock"));
         let arguments = [
             "--root",
@@ -141,6 +163,7 @@ impl Bench {
             docker_socket: None,
             containerd_socket: None,
             _peers: Vec::new(),
+            _registry: registry,
             directory: directory.to_path_buf(),
         };
         bench.start_docker()?;
