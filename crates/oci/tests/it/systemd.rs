@@ -421,7 +421,9 @@ fn a_killed_create_leaves_no_unit_after_delete() {
         }
         let _ = child.kill();
         child.wait().unwrap();
-        match (scope.cgroup().exists(), fs::metadata(&state).is_ok_and(|file| file.len() > 0)) {
+        // Before the state is whole it names what it will be about.
+        let is_whole = fs::read(&state).is_ok_and(|bytes| bytes.first() == Some(&b'{'));
+        match (scope.cgroup().exists(), is_whole) {
             (_, true) => late += 1,
             (true, false) => between += 1,
             (false, false) => early += 1,
