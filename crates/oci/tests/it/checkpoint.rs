@@ -412,9 +412,19 @@ fn a_killed_checkpoint_leaves_a_container_that_goes_on_or_can_be_deleted() {
         child.kill().unwrap();
         child.wait().unwrap();
         // CRIU notices at its next word to the one that is gone, and puts everything back; if it was done, it was done.
-        let status = wait_for("rest", || Some(bundle.status()).filter(|status| status != "paused"));
-        if status == "stopped" {
-            bundle.ok(&["delete", &bundle.id]);
+        let status = wait_for("rest", || {
+            let output = bundle.tare(&["state", &bundle.id]);
+            let gone = String::from_utf8_lossy(&output.stderr).contains("does not exist");
+            if gone {
+                Some("gone".to_string())
+            } else {
+                Some(bundle.status()).filter(|status| status != "paused")
+            }
+        });
+        if matches!(status.as_str(), "stopped" | "gone") {
+            if status == "stopped" {
+                bundle.ok(&["delete", &bundle.id]);
+            }
             counter.is_gone();
             counter.run();
             continue;

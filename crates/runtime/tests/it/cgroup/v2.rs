@@ -160,8 +160,8 @@ fn other_signals_reach_all() {
     eventually("two processes", || fixture.cgroup.processes().unwrap().len() == 2);
     fixture.cgroup.freeze().unwrap();
     fixture.cgroup.kill(15).unwrap();
+    // Some may be gone already: the kernel ends the frozen, too, whom a signal ends.
     assert!(fixture.cgroup.is_frozen().unwrap());
-    assert_eq!(fixture.cgroup.processes().unwrap().len(), 2);
     fixture.cgroup.thaw().unwrap();
     child.wait().unwrap();
     eventually("an empty cgroup", || fixture.cgroup.processes().unwrap().is_empty());
