@@ -11,11 +11,12 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
-use rustix::fs::OFlags;
+use rustix::{fd::OwnedFd, fs::OFlags};
 use tare_sys::cgroup::device as bpf;
 use tare_types::spec::LinuxDeviceCgroup;
 
 /// Kinds of access.
+const OPERATION: &str = "limit devices";
 const READ: u8 = 1;
 const WRITE: u8 = 2;
 const MAKE_NODE: u8 = 4;
@@ -153,25 +154,24 @@ impl Policy {
 
     /// Version 2: attaches the program beside what systemd attaches: each access needs the consent of both.
     pub(super) fn attach_beside(&self, directory: &str) -> Result<()> {
+        let Some((directory, program)) = self.load(directory)? else { return Ok(()) };
+        bpf::attach(&directory, &program, None).during(OPERATION)
+    }
+
+    /// The opened directory and the program for it; nothing where nothing is forbidden.
+    fn load(&self, directory: &str) -> Result<Option<(OwnedFd, OwnedFd)>> {
         if self.allow && self.exceptions.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
-        const OPERATION: &str = "limit devices";
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let directory = tare_sys::file::open(directory, flags, 0).during(OPERATION)?;
         let program = bpf::load(&program::assemble(self)).during(OPERATION)?;
-        bpf::attach(&directory, &program, None).during(OPERATION)
+        Ok(Some((directory, program)))
     }
 
     /// Version 2: attaches the program; one that was there before is replaced without a moment between.
     pub(super) fn attach(&self, directory: &str) -> Result<()> {
-        if self.allow && self.exceptions.is_empty() {
-            return Ok(());
-        }
-        const OPERATION: &str = "limit devices";
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let directory = tare_sys::file::open(directory, flags, 0).during(OPERATION)?;
-        let program = bpf::load(&program::assemble(self)).during(OPERATION)?;
+        let Some((directory, program)) = self.load(directory)? else { return Ok(()) };
         let mut before = bpf::attached(&directory).during(OPERATION)?;
         let replaced = if before.len() == 1 { before.pop() } else { None };
         bpf::attach(&directory, &program, replaced.as_ref()).during(OPERATION)?;
